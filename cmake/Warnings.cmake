@@ -1,0 +1,19 @@
+# kvm_target(<target>): the warnings, visibility and sanitizers that all our own code is compiled with.
+function(kvm_target target)
+  if(MSVC)
+    target_compile_options(${target} PRIVATE /W4 $<$<BOOL:${KVMSTREAM_WERROR}>:/WX>)
+  else()
+    target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+                                             $<$<BOOL:${KVMSTREAM_WERROR}>:-Werror>)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+      # GCC bug 105651: false alarm on string concatenation.
+      target_compile_options(${target} PRIVATE -Wno-restrict)
+    endif()
+  endif()
+  set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  if(KVMSTREAM_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${KVMSTREAM_SANITIZE} -fno-omit-frame-pointer
+                                             -fno-sanitize-recover=all)
+    target_link_options(${target} PRIVATE -fsanitize=${KVMSTREAM_SANITIZE})
+  endif()
+endfunction()

@@ -1,0 +1,399 @@
+#include "encode/avcodec/avcodec_encoder.hpp"
+
+extern "C" {
+#include <libavutil/hwcontext.h>
+#include <libavutil/imgutils.h>
+#include <libavutil/opt.h>
+}
+#if __has_include(<libavutil/video_hint.h>)
+extern "C" {
+#include <libavutil/video_hint.h>
+}
+#define KVM_HAS_VIDEO_HINT 1
+#else
+#define KVM_HAS_VIDEO_HINT 0
+#endif
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <deque>
+#include <thread>
+
+#include "base/clock.hpp"
+#include "encode/avcodec/ffmpeg.hpp"
+#include "encode/avcodec/settings.hpp"
+#include "encode/h264_sps.hpp"
+#include "encode/rate.hpp"
+
+namespace kvm {
+namespace {
+
+// x264_encoder_open and _close are not safe against each other in different threads, in any instance of this process;
+// the same is said of several drivers. One mutex per process is what x264 asks for.
+[[nodiscard]] std::mutex& open_close_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// Paths of the render nodes, in order. Several GPUs have several, and the first one need not be the one that encodes.
+[[nodiscard]] std::vector<std::string> render_nodes();
+
+class AvcodecEncoder final : public Encoder {
+ public:
+  explicit AvcodecEncoder(const EncoderSettings& settings) : settings_(settings) {}
+  ~AvcodecEncoder() override { AvcodecEncoder::close(); }
+
+  [[nodiscard]] std::string_view name() const override { return settings_.name; }
+  [[nodiscard]] std::span<const PixelFormat> accepts(Chroma chroma) const override {
+    return chroma == Chroma::k444 ? settings_.formats_444 : settings_.formats_420;
+  }
+  void open(const EncoderFormat& format, const StreamConfig& config,
+            std::vector<std::string>& notes) override;
+  [[nodiscard]] EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) override;
+  [[nodiscard]] std::vector<AccessUnit> drain() override;
+  [[nodiscard]] UpdateResult update(const RateSettings& rate) override;
+  void close() override;
+
+ private:
+  struct Pending {  // a picture inside the encoder
+    std::int64_t pts_us;
+    bool keyframe;
+  };
+
+  [[nodiscard]] std::string try_open(const AVCodec& codec, const OpenAttempt& attempt,
+                                     const std::string& device, const StreamConfig& config,
+                                     std::vector<std::string>& notes);
+  void set_frame_planes(const CpuPlanes& planes);
+  [[nodiscard]] AVFrame* upload(const ff::LogCapture& log);
+  void apply_live_rate(const EncodeHints& hints);
+  void attach_damage(const TileMap* damage);
+  [[nodiscard]] EncodeResult receive(const ff::LogCapture& log, bool wait);
+  [[nodiscard]] EncodeResult make_access_unit();
+
+  const EncoderSettings& settings_;
+  EncoderFormat format_;
+  ff::Context context_;
+  ff::Buffer frames_;  // VAAPI surfaces
+  ff::Frame frame_;    // wraps or holds the CPU planes
+  ff::Frame surface_;
+  ff::Packet packet_;
+  std::deque<Pending> pending_;  // at most what the encoder holds back: one picture in flight
+  std::vector<std::uint8_t> parameter_sets_;
+  std::int64_t next_picture_ = 0;
+  RateSettings wanted_;
+  RateSettings applied_;
+  WallClockBudget budget_;
+  std::int64_t last_change_ns_ = 0;
+  bool video_hints_ = false;
+};
+
+std::vector<std::string> render_nodes() {
+  std::vector<std::string> nodes;
+#if defined(__linux__)
+  constexpr int kFirst = 128;  // the kernel numbers render nodes from 128 to 191
+  constexpr int kLast = 191;
+  for (int i = kFirst; i <= kLast; ++i) {
+    std::string path = "/dev/dri/renderD" + std::to_string(i);
+    if (std::FILE* node = std::fopen(path.c_str(), "rb")) {
+      std::fclose(node);
+      nodes.push_back(std::move(path));
+    }
+  }
+#endif
+  return nodes;
+}
+
+void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& config,
+                          std::vector<std::string>& notes) {
+  close();
+  check_preset_and_tune(config.preset, config.tune);
+  const std::string name(settings_.name);
+  const AVCodec* codec = avcodec_find_encoder_by_name(name.c_str());
+  if (codec == nullptr) {
+    throw Error(ErrorKind::kEncoder, name + " is not in the linked libavcodec " + ffmpeg_version());
+  }
+  const auto formats = accepts(config.chroma);
+  if (std::find(formats.begin(), formats.end(), format.pixel_format) == formats.end()) {
+    throw Error(ErrorKind::kEncoder, name + " does not take this pixel format");
+  }
+  format_ = format;
+  std::vector<std::string> devices{""};
+  if (settings_.input == InputMemory::kVaapi) {
+    devices = render_nodes();
+    if (devices.empty()) {
+      throw Error(ErrorKind::kEncoder, name + ": no readable /dev/dri/renderD*; is the user in group render?");
+    }
+  }
+  std::string reasons;
+  for (const std::string& device : devices) {
+    for (const OpenAttempt& attempt : settings_.attempts) {
+      std::vector<std::string> attempt_notes;
+      const std::string reason = try_open(*codec, attempt, device, config, attempt_notes);
+      if (reason.empty()) {
+        notes.insert(notes.end(), attempt_notes.begin(), attempt_notes.end());
+        wanted_ = applied_ = {config.fps, config.bitrate, config.crf};
+        budget_ = WallClockBudget(config.fps);
+        return;
+      }
+      if (reasons.find(reason) == std::string::npos) {
+        reasons += (reasons.empty() ? "" : "; ") + reason;
+      }
+    }
+  }
+  throw Error(ErrorKind::kEncoder, name + ": " + reasons);
+}
+
+// Returns "" or why not.
+std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& attempt,
+                                     const std::string& device, const StreamConfig& config,
+                                     std::vector<std::string>& notes) {
+  const ff::LogCapture log;
+  context_ = ff::own<ff::Context>(avcodec_alloc_context3(&codec));
+  ff::Dictionary options;
+  apply_settings(settings_, attempt, format_, config, *context_, options, notes);
+  try {
+    if (settings_.input == InputMemory::kVaapi) {
+      AVBufferRef* raw_device = nullptr;
+      ff::check(av_hwdevice_ctx_create(&raw_device, AV_HWDEVICE_TYPE_VAAPI, device.c_str(), nullptr, 0),
+                device, log);
+      const ff::Buffer device_ref(raw_device);
+      frames_ = ff::own<ff::Buffer>(av_hwframe_ctx_alloc(device_ref.get()));
+      auto* frames = reinterpret_cast<AVHWFramesContext*>(frames_->data);
+      frames->format = AV_PIX_FMT_VAAPI;
+      frames->sw_format = context_->pix_fmt;
+      frames->width = format_.width;
+      frames->height = format_.height;
+      ff::check(av_hwframe_ctx_init(frames_.get()), device, log);
+      context_->pix_fmt = AV_PIX_FMT_VAAPI;
+      context_->hw_frames_ctx = ff::own<ff::Buffer>(av_buffer_ref(frames_.get())).release();
+      surface_ = ff::own<ff::Frame>(av_frame_alloc());
+    }
+#if KVM_HAS_VIDEO_HINT
+    const AVClass* private_class = codec.priv_class;
+    video_hints_ = private_class != nullptr && av_opt_find(&private_class, "mb_info", nullptr, 0,
+                                                           AV_OPT_SEARCH_FAKE_OBJ) != nullptr;
+    if (video_hints_) options.set("mb_info", "1");
+#endif
+    const std::lock_guard lock(open_close_mutex());
+    ff::check(avcodec_open2(context_.get(), &codec, options.out()), "open", log);
+  } catch (const Error& error) {
+    close();
+    return error.what();
+  }
+  frame_ = ff::own<ff::Frame>(av_frame_alloc());
+  frame_->format = settings_.input == InputMemory::kVaapi
+                       ? reinterpret_cast<AVHWFramesContext*>(frames_->data)->sw_format
+                       : context_->pix_fmt;
+  frame_->width = format_.width;
+  frame_->height = format_.height;
+  packet_ = ff::own<ff::Packet>(av_packet_alloc());
+  return {};
+}
+
+void AvcodecEncoder::close() {
+  if (context_) {
+    const ff::LogCapture log;  // encoders sum up their work in the log when they close
+    const std::lock_guard lock(open_close_mutex());
+    context_.reset();
+  }
+  frames_.reset();
+  frame_.reset();
+  surface_.reset();
+  packet_.reset();
+  pending_.clear();
+  parameter_sets_.clear();
+  next_picture_ = 0;
+}
+
+void AvcodecEncoder::set_frame_planes(const CpuPlanes& planes) {
+  if (settings_.input == InputMemory::kCopied) {
+    av_frame_unref(frame_.get());
+    frame_->format = context_->pix_fmt;
+    frame_->width = format_.width;
+    frame_->height = format_.height;
+    if (av_frame_get_buffer(frame_.get(), 0) < 0) throw std::bad_alloc();
+    std::array<const std::uint8_t*, 4> source{planes.data[0], planes.data[1], planes.data[2]};
+    std::array<int, 4> strides{};
+    for (std::size_t i = 0; i < planes.stride.size(); ++i) {
+      strides[i] = static_cast<int>(planes.stride[i]);
+    }
+    av_image_copy(frame_->data, frame_->linesize, source.data(), strides.data(), context_->pix_fmt,
+                  format_.width, format_.height);
+    return;
+  }
+  // A frame must own its planes or libavcodec copies them: each gets a reference that frees nothing.
+  const int rows_divisor = format_.pixel_format == PixelFormat::kI444 ? 1 : 2;
+  for (std::size_t i = 0; i < planes.data.size() && planes.data[i] != nullptr; ++i) {
+    if (frame_->data[i] == planes.data[i] && frame_->linesize[i] == planes.stride[i]) continue;
+    const int rows = i == 0 ? format_.height : format_.height / rows_divisor;
+    av_buffer_unref(&frame_->buf[i]);
+    frame_->buf[i] = ff::own<ff::Buffer>(av_buffer_create(
+                         planes.data[i],
+                         static_cast<std::size_t>(planes.stride[i]) * static_cast<std::size_t>(rows),
+                         [](void*, std::uint8_t*) {}, nullptr, AV_BUFFER_FLAG_READONLY))
+                         .release();
+    frame_->data[i] = planes.data[i];
+    frame_->linesize[i] = static_cast<int>(planes.stride[i]);
+  }
+}
+
+AVFrame* AvcodecEncoder::upload(const ff::LogCapture& log) {
+  av_frame_unref(surface_.get());
+  ff::check(av_hwframe_get_buffer(frames_.get(), surface_.get(), 0), "surface", log);
+  ff::check(av_hwframe_transfer_data(surface_.get(), frame_.get(), 0), "upload", log);
+  surface_->pts = frame_->pts;
+  surface_->pict_type = frame_->pict_type;
+  return surface_.get();
+}
+
+void AvcodecEncoder::attach_damage([[maybe_unused]] const TileMap* damage) {
+#if KVM_HAS_VIDEO_HINT
+  av_frame_remove_side_data(frame_.get(), AV_FRAME_DATA_VIDEO_HINT);
+  if (!video_hints_ || damage == nullptr) return;
+  std::size_t runs = 0;
+  damage->for_each_run([&](int, int, int) { ++runs; });
+  AVVideoHint* hint = av_video_hint_create_side_data(frame_.get(), std::max<std::size_t>(runs, 1));
+  if (hint == nullptr) return;  // no memory for a hint: encode without
+  hint->type = AV_VIDEO_HINT_TYPE_CHANGED;
+  hint->nb_rects = runs;
+  std::size_t index = 0;
+  damage->for_each_run([&](int row, int begin, int end) {
+    // libx264.c does not clip: a rectangle beyond the picture would write past its array.
+    const Rect rect = intersect(damage->run_rect(row, begin, end), {0, 0, format_.width, format_.height});
+    AVVideoRect* out = av_video_hint_get_rect(hint, index++);
+    out->x = static_cast<std::uint32_t>(rect.x);
+    out->y = static_cast<std::uint32_t>(rect.y);
+    out->width = static_cast<std::uint32_t>(std::max(rect.width, 0));
+    out->height = static_cast<std::uint32_t>(std::max(rect.height, 0));
+  });
+#endif
+}
+
+void AvcodecEncoder::apply_live_rate(const EncodeHints& hints) {
+  if (settings_.rate_update == UpdateResult::kSeamless) {
+    const double crf = refined_crf(wanted_.crf, hints.refine_step);
+    av_opt_set_double(context_->priv_data, "crf", crf, 0);
+    context_->rc_buffer_size = rate_buffer_bits(wanted_.bitrate);
+    context_->rc_max_rate = budget_.max_rate(wanted_.bitrate, hints.wall_ns);
+    applied_ = wanted_;
+  } else if (settings_.rate_update == UpdateResult::kKeyframe && applied_.bitrate != wanted_.bitrate) {
+    // Any change resets the encoder and costs a keyframe: take one that is due anyway, else small steps wait.
+    const bool rested = hints.wall_ns - last_change_ns_ >= 2 * kNsPerSec;
+    if (hints.keyframe || (rested && worth_a_keyframe(applied_, wanted_))) {
+      context_->rc_max_rate = wanted_.bitrate;
+      context_->rc_buffer_size = rate_buffer_bits(wanted_.bitrate);
+      if (context_->bit_rate > 0) context_->bit_rate = wanted_.bitrate;
+      applied_ = wanted_;
+      last_change_ns_ = hints.wall_ns;
+    }
+  }
+}
+
+EncodeResult AvcodecEncoder::encode(const CpuPlanes& planes, const EncodeHints& hints) {
+  if (!context_) return Failed{"the encoder is not open"};
+  const ff::LogCapture log;
+  try {
+    set_frame_planes(planes);
+    apply_live_rate(hints);
+    attach_damage(hints.damage);
+    const bool keyframe = hints.keyframe || next_picture_ == 0;
+    frame_->pts = next_picture_++;
+    frame_->pict_type = keyframe ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_NONE;
+    const AVFrame* input = settings_.input == InputMemory::kVaapi ? upload(log) : frame_.get();
+    pending_.push_back({hints.pts_us, keyframe});
+    ff::check(avcodec_send_frame(context_.get(), input), "encode", log);
+    return receive(log, true);
+  } catch (const Error& error) {
+    return Failed{std::string(settings_.name) + ": " + error.what()};
+  }
+}
+
+// `wait`: some hardware encoders answer EAGAIN although the access unit is a moment away; asking only with the next
+// picture would delay every picture by one.
+EncodeResult AvcodecEncoder::receive(const ff::LogCapture& log, bool wait) {
+  constexpr auto kPatience = std::chrono::milliseconds(100);
+  constexpr auto kPause = std::chrono::microseconds(250);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    const int code = avcodec_receive_packet(context_.get(), packet_.get());
+    if (code == 0) return make_access_unit();
+    if (code == AVERROR_EOF) return NeedMore{};
+    if (code != AVERROR(EAGAIN)) {
+      return Failed{std::string(settings_.name) + ": " + log.explain("encode", code)};
+    }
+    if (!wait || !settings_.hardware || std::chrono::steady_clock::now() >= deadline) return NeedMore{};
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+EncodeResult AvcodecEncoder::make_access_unit() {
+  const std::span<const std::uint8_t> bytes(packet_->data, static_cast<std::size_t>(packet_->size));
+  AccessUnit unit;
+  unit.keyframe = (packet_->flags & AV_PKT_FLAG_KEY) != 0;
+  if (pending_.empty()) {
+    av_packet_unref(packet_.get());
+    return Failed{std::string(settings_.name) + ": more access units than pictures"};
+  }
+  const Pending picture = pending_.front();
+  pending_.pop_front();
+  unit.pts_us = picture.pts_us;
+  if (unit.keyframe || picture.keyframe) {
+    unit.keyframe = has_idr_slice(bytes);
+    keep_parameter_sets(bytes, parameter_sets_);
+    if (unit.keyframe && !is_idr_access_unit(bytes)) unit.data = parameter_sets_;
+  }
+  unit.data.insert(unit.data.end(), bytes.begin(), bytes.end());
+  av_packet_unref(packet_.get());
+  if (picture.keyframe && !unit.keyframe) {
+    return Failed{std::string(settings_.name) + ": asked for a keyframe, got another picture"};
+  }
+  if (unit.keyframe) {
+    mend_access_unit(unit.data, ColourDescription{});
+    if (!is_idr_access_unit(unit.data)) {
+      return Failed{std::string(settings_.name) + ": a keyframe without SPS and PPS"};
+    }
+  }
+  return unit;
+}
+
+std::vector<AccessUnit> AvcodecEncoder::drain() {
+  std::vector<AccessUnit> units;
+  if (!context_ || pending_.empty()) return units;
+  const ff::LogCapture log;
+  if (avcodec_send_frame(context_.get(), nullptr) < 0) return units;
+  for (;;) {
+    EncodeResult result = receive(log, false);
+    auto* unit = std::get_if<AccessUnit>(&result);
+    if (unit == nullptr) return units;
+    units.push_back(std::move(*unit));
+  }
+}
+
+UpdateResult AvcodecEncoder::update(const RateSettings& rate) {
+  wanted_ = rate;
+  if (settings_.rate_update == UpdateResult::kSeamless) return UpdateResult::kSeamless;
+  if (!worth_a_keyframe(applied_, wanted_)) return UpdateResult::kSeamless;
+  return settings_.rate_update;
+}
+
+}  // namespace
+
+std::unique_ptr<Encoder> make_avcodec_encoder(std::string_view name) {
+  const EncoderSettings* settings = find_encoder_settings(name);
+  if (settings == nullptr) {
+    std::string known;
+    for (const EncoderSettings& each : all_encoder_settings()) known += " " + std::string(each.name);
+    throw Error(ErrorKind::kConfig, "encoder = \"" + std::string(name) + "\": must be one of" + known);
+  }
+  return std::make_unique<AvcodecEncoder>(*settings);
+}
+
+bool avcodec_has_encoder(std::string_view name) {
+  return avcodec_find_encoder_by_name(std::string(name).c_str()) != nullptr;
+}
+
+std::string ffmpeg_version() { return av_version_info(); }
+std::string ffmpeg_license() { return avcodec_license(); }
+
+}  // namespace kvm

@@ -1,0 +1,77 @@
+// What each H.264 encoder of libavcodec needs for no delay, an infinite GOP and capped quality, as one table.
+#pragma once
+
+#include <climits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "encode/avcodec/ffmpeg.hpp"
+#include "encode/encoder.hpp"
+
+namespace kvm {
+
+struct CodecOption {
+  const char* key;
+  const char* value;
+};
+
+// How the wished quality and the ceiling reach the encoder.
+enum class RateMode {
+  kCrf,         // x264: crf under a VBV
+  kCq,          // "cq" option under the maximum rate
+  kQuality,     // global_quality under the maximum rate
+  kVbr,         // rates only
+  kCbr,         // rates only, average = maximum
+  kConstantQp,  // no ceiling: the last resort of drivers without rate control
+};
+
+// One way to open an encoder; when the driver refuses it the next one is tried.
+struct OpenAttempt {
+  RateMode rate;
+  std::span<const CodecOption> options;  // on top of EncoderSettings::options
+  bool low_delay_flag = true;            // AV_CODEC_FLAG_LOW_DELAY
+};
+
+enum class InputMemory {
+  kBorrowed,  // libavcodec reads the planes during the call
+  kCopied,    // it keeps a reference past the call: it gets its own copy
+  kVaapi,     // uploaded to a VA surface
+};
+
+struct EncoderSettings {
+  std::string_view name;  // libavcodec's
+  bool hardware = true;
+  InputMemory input = InputMemory::kCopied;
+  std::span<const PixelFormat> formats_420 = {};
+  std::span<const PixelFormat> formats_444 = {};
+  int gop_limit = INT_MAX;  // pictures; several drivers keep the GOP in 16 bits
+  UpdateResult rate_update = UpdateResult::kNeedsReopen;
+  std::span<const CodecOption> options = {};
+  std::span<const OpenAttempt> attempts = {};
+  const char* preset_key = nullptr;             // null: no speed setting
+  std::span<const char* const> preset_values = {};  // one for each of x264's presets, fastest first
+  std::span<const char* const> unused = {};  // fields of StreamConfig without a counterpart
+};
+
+[[nodiscard]] std::span<const EncoderSettings> all_encoder_settings();
+[[nodiscard]] const EncoderSettings* find_encoder_settings(std::string_view name);
+
+// Throws Error{kConfig} naming the valid ones unless `preset` and `tune` are x264's names.
+void check_preset_and_tune(const std::string& preset, const std::string& tune);
+
+// Fills `context` and `options` for avcodec_open2(). Options that this build of libavcodec does not know are left out
+// with a line in `notes`.
+void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
+                    const EncoderFormat& format, const StreamConfig& config, AVCodecContext& context,
+                    ff::Dictionary& options, std::vector<std::string>& notes);
+
+// Bits that may be sent at once: 250 ms of the ceiling, so that an IDR never takes longer than that to send.
+[[nodiscard]] inline int rate_buffer_bits(int bitrate) noexcept { return bitrate / 4; }
+
+// Slice threads for software encoding: one core stays free for capture and conversion, and more than four slices
+// cost more bits than they save time.
+[[nodiscard]] int software_threads() noexcept;
+
+}  // namespace kvm

@@ -1,0 +1,134 @@
+// The rungs of the product: which encoders, in which order, and what must hold before each is tried.
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "encode/avcodec/avcodec_encoder.hpp"
+#include "encode/ladder.hpp"
+#include "encode/probe_cache.hpp"
+#include "encode/probe_process.hpp"
+
+namespace kvm {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr unsigned kAmd = 0x1002;
+constexpr unsigned kIntel = 0x8086;
+constexpr unsigned kNvidia = 0x10de;
+
+// PCI vendors of the display controllers. Empty where the system does not say (no sysfs).
+[[nodiscard]] std::set<unsigned> gpu_vendors() {
+  constexpr unsigned kDisplayClass = 0x03;
+  std::set<unsigned> vendors;
+  std::error_code error;
+  for (const auto& device : fs::directory_iterator("/sys/bus/pci/devices", error)) {
+    unsigned device_class = 0;
+    unsigned vendor = 0;
+    std::ifstream(device.path() / "class") >> std::hex >> device_class;
+    std::ifstream(device.path() / "vendor") >> std::hex >> vendor;
+    if (device_class >> 16 == kDisplayClass && vendor != 0) vendors.insert(vendor);
+  }
+  return vendors;
+}
+
+[[nodiscard]] bool exists(const char* path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+[[nodiscard]] bool has_render_node() {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/dev/dri", error)) {
+    if (entry.path().filename().string().starts_with("renderD")) return true;
+  }
+  return false;
+}
+
+// Drivers of absent GPUs are not even loaded: some crash. NVIDIA's needs its device node, which containers may lack.
+[[nodiscard]] std::optional<std::string> missing_hardware([[maybe_unused]] std::string_view name) {
+#if defined(__linux__)
+  const auto vendors = gpu_vendors();
+  if (name == "h264_nvenc") {
+    const bool node = exists("/dev/nvidiactl") || exists("/dev/dxg");
+    if (!vendors.contains(kNvidia) && !node) return "no NVIDIA GPU in this machine";
+    if (!node) {
+      return "an NVIDIA GPU is there, but its driver is not loaded (no /dev/nvidiactl); install the NVIDIA driver";
+    }
+  } else if (name == "h264_vaapi") {
+    if (!has_render_node()) return "no GPU with a render node (/dev/dri/renderD*)";
+  } else if (name == "h264_qsv") {
+    if (!vendors.contains(kIntel)) return "no Intel GPU in this machine";
+    if (!has_render_node()) return "no GPU with a render node (/dev/dri/renderD*)";
+  } else if (name == "h264_amf") {
+    if (!vendors.contains(kAmd)) return "no AMD GPU in this machine";
+  }
+#endif
+  return std::nullopt;
+}
+
+[[nodiscard]] std::optional<std::string> missing_in_libavcodec(const std::string& name) {
+  if (avcodec_has_encoder(name)) return std::nullopt;
+  std::string reason = "the linked libavcodec (FFmpeg " + ffmpeg_version() + ") was built without it";
+#if defined(__linux__)
+  if (name == "libx264") {
+    reason += "; install one that has it: \"sudo apt-get install libavcodec-extra\" on Debian and Ubuntu, "
+              "\"sudo dnf install ffmpeg-libs\" from RPM Fusion on Fedora";
+  }
+#endif
+  return reason;
+}
+
+[[nodiscard]] Candidate hardware(const std::string& name, const ProbeOptions& options) {
+  Candidate candidate;
+  candidate.name = name;
+  candidate.hardware = true;
+  candidate.gate = [name] {
+    auto reason = missing_in_libavcodec(name);
+    return reason ? reason : missing_hardware(name);
+  };
+  candidate.probe = [name, options]() -> std::optional<std::string> {
+    if (options.probe_path.empty()) {
+      return "kvmstream-probe was not found, and without a test encode no driver is trusted; reinstall kvmstream";
+    }
+    const ProbeCache cache(options.cache_dir, probe_fingerprint(options.probe_path));
+    std::optional<std::string> verdict = cache.find(name);
+    if (!verdict) {
+      verdict = run_probe(options.probe_path, name, options.timeout).value_or("");
+      cache.store(name, *verdict);
+    }
+    if (verdict->empty()) return std::nullopt;
+    return verdict;
+  };
+  candidate.create = [name] { return make_avcodec_encoder(name); };
+  return candidate;
+}
+
+[[nodiscard]] Candidate software(const std::string& name) {
+  Candidate candidate;
+  candidate.name = name;
+  candidate.gate = [name] { return missing_in_libavcodec(name); };
+  candidate.create = [name] { return make_avcodec_encoder(name); };
+  return candidate;
+}
+
+}  // namespace
+
+std::vector<Candidate> default_candidates(const ProbeOptions& options) {
+  std::vector<Candidate> candidates;
+#if defined(_WIN32)
+  for (const char* name : {"h264_nvenc", "h264_qsv", "h264_amf", "h264_mf"}) {
+#elif defined(__APPLE__)
+  for (const char* name : {"h264_videotoolbox"}) {
+#else
+  for (const char* name : {"h264_nvenc", "h264_vaapi", "h264_qsv", "h264_amf"}) {
+#endif
+    candidates.push_back(hardware(name, options));
+  }
+  candidates.push_back(software("libx264"));
+  return candidates;
+}
+
+}  // namespace kvm

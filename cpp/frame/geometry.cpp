@@ -1,0 +1,51 @@
+#include "frame/geometry.hpp"
+
+#include <cstring>
+
+namespace kvm {
+
+void TileMap::add(const Rect& rect) noexcept {
+  const Rect inside = intersect(rect, {0, 0, width_, height_});
+  if (inside.empty()) return;
+  const int col_begin = inside.x / kTile;
+  const int col_end = (inside.right() - 1) / kTile + 1;
+  for (int row = inside.y / kTile; row <= (inside.bottom() - 1) / kTile; ++row) {
+    std::memset(mutable_row(row) + col_begin, 1, static_cast<std::size_t>(col_end - col_begin));
+  }
+}
+
+void TileMap::merge(const TileMap& other) noexcept {
+  for (std::size_t i = 0; i < marks_.size(); ++i) marks_[i] |= other.marks_[i];
+}
+
+void TileMap::subtract(const TileMap& other) noexcept {
+  for (std::size_t i = 0; i < marks_.size(); ++i) {
+    marks_[i] &= static_cast<std::uint8_t>(other.marks_[i] ^ 1);
+  }
+}
+
+bool TileMap::intersects(const Rect& rect) const noexcept {
+  const Rect inside = intersect(rect, {0, 0, width_, height_});
+  if (inside.empty()) return false;
+  const int col_begin = inside.x / kTile;
+  const int col_end = (inside.right() - 1) / kTile + 1;
+  for (int row = inside.y / kTile; row <= (inside.bottom() - 1) / kTile; ++row) {
+    if (std::memchr(row_ptr(row) + col_begin, 1, static_cast<std::size_t>(col_end - col_begin)) !=
+        nullptr) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool TileMap::any() const noexcept {
+  return !marks_.empty() && std::memchr(marks_.data(), 1, marks_.size()) != nullptr;
+}
+
+std::size_t TileMap::count() const noexcept {
+  std::size_t n = 0;
+  for (const std::uint8_t mark : marks_) n += mark;
+  return n;
+}
+
+}  // namespace kvm

@@ -1,0 +1,159 @@
+// The capture thread's half of the pipeline.
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/thread_name.hpp"
+#include "pipeline/pipeline.hpp"
+
+namespace kvm {
+namespace {
+
+constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kReopenForNs =
+    1 * kNsPerSec;  // a mode change or a server restart is over by then, or it is not
+constexpr std::chrono::milliseconds kReopenPause{50};
+
+}  // namespace
+
+void Pipeline::capture_loop(std::promise<void>& opened) {
+  name_this_thread("kvm-capture");
+  std::shared_ptr<FrameSource> source;
+  try {
+    source = make_source_(config_);
+    source->open(config_);
+    const std::lock_guard lock(mutex_);
+    source_ = source;
+    capture_name_ = source->description();
+    width_ = source->width();
+    height_ = source->height();
+  } catch (...) {
+    opened.set_exception(std::current_exception());
+    return;
+  }
+  opened.set_value();
+
+  std::int64_t next_ns = 0;
+  while (!stop_) {
+    std::unique_ptr<Reconfigure> request;
+    bool wanted = false;
+    {
+      const std::lock_guard lock(mutex_);
+      request = std::move(reconfigure_);
+      wanted = picture_wanted_ || any_credit_locked();
+      source = source_;
+    }
+    if (request) {
+      reconfigure(*request);
+      continue;
+    }
+    // Without a consumer that has room nothing is read, but the source still takes its events off
+    // the wire.
+    SourceEvent event = Timeout{};
+    try {
+      event = source->wait(wanted ? next_ns : kForever, kForever);
+    } catch (const Error& error) {
+      event = SourceLost{error.what(), true};
+    }
+    if (auto* frame = std::get_if<Frame>(&event)) {
+      // On a grid while changes keep coming (no drift), from now after a pause (no burst to catch
+      // up).
+      const std::int64_t period = period_ns_;
+      next_ns = now_ns() - next_ns < period ? next_ns + period : frame->times.captured + period;
+      publish(std::move(*frame));
+    } else if (const auto* cursor = std::get_if<CursorUpdate>(&event)) {
+      publish(*cursor);
+    } else if (const auto* changed = std::get_if<GeometryChanged>(&event)) {
+      if (!reopen(changed->reason)) break;
+    } else if (const auto* gone = std::get_if<SourceLost>(&event)) {
+      if (!gone->retryable || !reopen(gone->reason)) {
+        fail(Error(ErrorKind::kCapture, gone->reason));
+        break;
+      }
+    }
+  }
+  source->close();
+}
+
+void Pipeline::publish(Frame frame) {
+  bool replaced = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (slot_) {
+      replaced = true;
+      const bool same_size =
+          slot_->frame.width == frame.width && slot_->frame.height == frame.height;
+      if (same_size && slot_->epoch == epoch_) {
+        frame.damage.merge(slot_->frame.damage);
+        frame.times.damaged = std::min(frame.times.damaged, slot_->frame.times.damaged);
+      }
+    }
+    slot_ = Captured{std::move(frame), epoch_};
+    picture_wanted_ = false;
+  }
+  stats_.add_captured(replaced);
+  work_.notify_one();
+  pictures_.notify_all();
+}
+
+void Pipeline::publish(const CursorUpdate& cursor) {
+  {
+    const std::lock_guard lock(mutex_);
+    cursor_ = CursorState{cursor_ ? cursor_->serial + 1 : 1, cursor};
+  }
+  cursors_.notify_all();
+}
+
+// Tries the new source before it lets go of the old one: a display that does not exist changes
+// nothing.
+void Pipeline::reconfigure(Reconfigure& request) {
+  try {
+    std::shared_ptr<FrameSource> fresh = make_source_(request.config);
+    fresh->open(request.config);
+    std::shared_ptr<FrameSource> old;
+    {
+      const std::lock_guard lock(mutex_);
+      config_.display = request.config.display;
+      config_.region = request.config.region;
+      old = std::exchange(source_, fresh);
+      capture_name_ = fresh->description();
+      ++epoch_;
+    }
+    old->close();
+    request.done.set_value();
+  } catch (...) {
+    request.done.set_exception(std::current_exception());
+  }
+}
+
+bool Pipeline::reopen(const std::string& why) {
+  log_->add(LogLevel::kInfo, "capture", "reopening: " + why);
+  StreamConfig config;
+  std::shared_ptr<FrameSource> source;
+  {
+    const std::lock_guard lock(mutex_);
+    config = config_;
+    source = source_;
+  }
+  const std::int64_t give_up = now_ns() + kReopenForNs;
+  while (!stop_) {
+    try {
+      source->open(config);
+      const std::lock_guard lock(mutex_);
+      capture_name_ = source->description();
+      ++epoch_;
+      return true;
+    } catch (const Error& error) {
+      if (now_ns() >= give_up) {
+        fail(Error(ErrorKind::kCapture, why + "; it did not come back: " + error.what()));
+        return false;
+      }
+    }
+    std::unique_lock lock(mutex_);
+    work_.wait_for(lock, kReopenPause, [this] { return stop_.load(); });
+  }
+  return false;
+}
+
+}  // namespace kvm

@@ -1,0 +1,146 @@
+// The encode thread's half of the pipeline.
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/thread_name.hpp"
+#include "pipeline/pipeline.hpp"
+
+namespace kvm {
+namespace {
+
+constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kKeyframeFloorNs = 500 * kNsPerMs;
+// Motion counts as over after the first pause; the steps then follow each other slowly enough to
+// leave the CPU alone.
+constexpr std::int64_t kRefineAfterNs = 120 * kNsPerMs;
+constexpr std::int64_t kRefineEveryNs = 60 * kNsPerMs;
+constexpr int kRefineSteps = 4;
+// A caret or a clock is sharp after one step: it costs few bits at any quality.
+constexpr std::size_t kSmallChangeTiles = 64;
+
+}  // namespace
+
+void Pipeline::encode_loop(std::promise<void>& opened) {
+  name_this_thread("kvm-encode");
+  const auto mirror_stage = [this] {  // mutex_ held
+    encoder_name_ = stage_.encoder_name();
+    generation_ = stage_.generation();
+    notes_ = stage_.notes();
+    width_ = stage_.width();
+    height_ = stage_.height();
+  };
+  try {
+    int width = 0;
+    int height = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      width = width_;
+      height = height_;
+    }
+    stage_.prepare(width, height);
+    const std::lock_guard lock(mutex_);
+    mirror_stage();
+  } catch (...) {
+    opened.set_exception(std::current_exception());
+    return;
+  }
+  opened.set_value();
+
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    std::int64_t wake_at = kForever;
+    const Work work = choose_work(now_ns(), wake_at);
+    if (work == Work::kNone) {
+      if (wake_at == kForever) {
+        work_.wait(lock);
+      } else {
+        work_.wait_until(lock,
+                         std::chrono::steady_clock::time_point(std::chrono::nanoseconds(wake_at)));
+      }
+      continue;
+    }
+    EncodeStage::Request request;
+    request.keyframe = work == Work::kKeyframe;
+    if (work == Work::kFresh) {
+      request.fresh = true;
+      request.keyframe = keyframe_wanted_ && now_ns() - last_keyframe_ns_ >= kKeyframeFloorNs;
+      const double interval = config_.keyframe_interval;
+      if (interval > 0 && static_cast<double>(now_ns() - last_keyframe_ns_) >= interval * 1e9)
+        request.keyframe = true;
+      current_.reset();  // before the next picture is taken, so that its buffer is free again
+      view_.reset();
+      current_ = std::exchange(slot_, std::nullopt);
+      view_ = view_of(current_->frame);
+    } else if (work == Work::kRefine) {
+      request.refine_step = ++refine_step_;
+    }
+    request.epoch = current_->epoch;
+    const std::optional<RateSettings> rate = std::exchange(new_rate_, std::nullopt);
+    lock.unlock();
+
+    const std::int64_t taken = now_ns();
+    std::optional<Packet> packet;
+    try {
+      if (rate) stage_.update(*rate);
+      packet = stage_.encode(current_->frame, request);
+    } catch (const Error& error) {
+      fail(Error(ErrorKind::kEncoder, error.what()));
+      return;
+    }
+    if (packet) stats_.add_packet(*packet, taken);
+
+    lock.lock();
+    mirror_stage();
+    after_encode(std::move(packet), work, current_->frame.damage.count());
+  }
+}
+
+Pipeline::Work Pipeline::choose_work(std::int64_t now, std::int64_t& wake_at) {
+  if (!any_credit_locked()) return Work::kNone;
+  for (const auto& subscription : subscriptions_) {
+    if (subscription->wants_keyframe()) keyframe_wanted_ = true;
+  }
+  if (slot_) return Work::kFresh;
+  if (!current_) return Work::kNone;
+  if (keyframe_wanted_) {
+    const std::int64_t due = last_keyframe_ns_ + kKeyframeFloorNs;
+    if (now >= due) return Work::kKeyframe;
+    wake_at = due;
+  }
+  if (refine_at_ns_ != 0) {
+    if (now >= refine_at_ns_) return Work::kRefine;
+    wake_at = std::min(wake_at, refine_at_ns_);
+  }
+  if (const auto silent = stage_.silence_deadline()) {
+    if (now >= *silent) return Work::kNudge;
+    wake_at = std::min(wake_at, *silent);
+  }
+  return Work::kNone;
+}
+
+void Pipeline::after_encode(std::optional<Packet> packet, Work work, std::size_t changed_tiles) {
+  const std::int64_t now = now_ns();
+  if (work == Work::kRefine) {
+    refine_at_ns_ = refine_step_ < refine_steps_ ? now + kRefineEveryNs : 0;
+  } else if (work == Work::kFresh || work == Work::kKeyframe) {
+    // Small changes must not restart the refinement of a large one that is still coarse.
+    const int steps = changed_tiles <= kSmallChangeTiles && work == Work::kFresh ? 1 : kRefineSteps;
+    const int left = refine_at_ns_ != 0 ? refine_steps_ - refine_step_ : 0;
+    refine_steps_ = std::max(steps, left);
+    refine_step_ = 0;
+    refine_at_ns_ = now + kRefineAfterNs;
+  }
+  if (!packet) return;
+  if (packet->keyframe) {
+    last_keyframe_ns_ = now;
+    keyframe_wanted_ = false;
+    refine_steps_ = kRefineSteps;
+  }
+  const auto shared = std::make_shared<const Packet>(*std::move(packet));
+  std::erase_if(subscriptions_, [](const auto& s) { return s->closed(); });
+  for (const auto& subscription : subscriptions_) subscription->offer(shared);
+}
+
+}  // namespace kvm

@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# make soak: the long forms of the tests, about an hour and a half on two cores. Runs every step even when one fails,
+# writes docs/soak-report.md, and ends with status 1 when anything failed.
+# SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the tests that depend on timing.
+# SOAK_STEPS: some of "asan tsan fuzz memory repeat pythons", to run a part; the report then says so.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+MINUTES="${SOAK_MINUTES:-10}"
+REPEATS="${SOAK_REPEATS:-20}"
+STEPS="${SOAK_STEPS:-asan tsan fuzz memory repeat pythons}"
+REPORT="docs/soak-report.md"
+LOGS="$ROOT/build/soak-logs"
+mkdir -p "$LOGS"
+
+rows=()
+failed=0
+
+# step NAME DETAIL CMD…: runs CMD with its output in a log, notes outcome and time.
+step() {
+  local name="$1" detail="$2" log begin outcome status=0
+  shift 2
+  log="$LOGS/$(echo "$name" | tr -cs 'A-Za-z0-9.\n' '-' | sed 's/-$//').log"
+  say "$name"
+  begin=$SECONDS
+  # Not `if "$@"`: that would switch `set -e` off inside the command.
+  set +e
+  (
+    trap - EXIT
+    set -e
+    "$@"
+  ) >"$log" 2>&1
+  status=$?
+  set -e
+  if [ $status -eq 0 ]; then
+    outcome=passed
+  else
+    outcome="**failed** (status $status)"
+    failed=1
+    tail -n 40 "$log"
+  fi
+  # A step may leave its figures in its last line that starts with "soak:".
+  local figures
+  figures="$(grep -a '^soak: ' "$log" | sed 's/^soak: //' | paste -sd ';' | sed 's/;/; /g' || true)"
+  rows+=("| $name | $outcome | $((SECONDS - begin)) s | ${detail}${figures:+: $figures} |")
+  echo "   $outcome in $((SECONDS - begin)) s${figures:+: $figures}; log: ${log#"$ROOT/"}"
+}
+note() { rows+=("| $1 | $2 | | $3 |"); echo "   $1: $2 ($3)"; }
+
+wants() { case " $STEPS " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+
+sanitized() { # sanitized PRESET
+  cmake --preset "$1"
+  cmake --build --preset "$1" --parallel "$JOBS"
+  local shield=()
+  # ThreadSanitizer's fixed address map collides with a strongly randomised one (vm.mmap_rnd_bits > 28).
+  if [ "$1" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then shield=(setarch "$(uname -m)" -R); fi
+  "${shield[@]}" ctest --preset "$1"
+  echo "soak: $(ctest --preset "$1" -N | sed -n 's/^Total Tests: //p') test programs"
+}
+
+fuzz() { # fuzz TARGET
+  local name corpus
+  name="$(basename "$1")"
+  corpus="$ROOT/build/fuzz-corpus/$name"
+  mkdir -p "$corpus"
+  cd "$LOGS"
+  "$1" -max_total_time=$((MINUTES > 0 ? MINUTES * 60 : 5)) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "$corpus" 2>&1 | tee "fuzz-$name.out"
+  echo "soak: $(sed -n 's/^stat::number_of_executed_units: *//p' "fuzz-$name.out") inputs," \
+    "corpus of $(find "$corpus" -type f | wc -l)"
+}
+
+memory() { # memory BACKEND
+  KVMSTREAM_BACKEND="$1" "$PY" tests/soak_memory.py | sed -u 's/^round/soak: round/'
+}
+
+repeat_python() { # repeat_python COUNT
+  local i
+  for ((i = 1; i <= $1; i++)); do
+    echo "--- run $i of $1"
+    "$PY" -m pytest -q -p no:cacheprovider -m 'not slow' --ignore tests/test_packaging.py
+  done
+  echo "soak: $1 runs"
+}
+
+# The newest patch version of each other Python found: on PATH, and among pyenv's.
+other_pythons() {
+  local version exe
+  for version in 3.11 3.12 3.13 3.14; do
+    for exe in "$(command -v "python$version" || true)" \
+      "$(compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version.*/bin/python3" | sort -V | tail -n1 || true)"; do
+      if [ -n "$exe" ] && python_fits "$exe" && python_has "$exe" ensurepip &&
+        "$exe" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" &&
+        [ "$(python_id "$exe")" != "$(python_id "$PY")" ]; then
+        echo "$version $exe"
+        break
+      fi
+    done
+  done
+}
+
+# on_python VERSION EXE: from 3.12 on all take the one stable-ABI wheel that the first of them built.
+on_python() {
+  local version="$1" exe="$2" venv="$ROOT/.venv-soak-$1" wheels="$ROOT/build/soak-wheels" wheel
+  rm -rf "$venv"
+  "$exe" -m venv "$venv"
+  "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'
+  "$venv/bin/python" -m pip install -q --group test --group build
+  mkdir -p "$wheels"
+  wheel="$(compgen -G "$wheels/kvmstream-*-cp312-abi3-*.whl" || true)"
+  if [ "$version" = 3.11 ] || [ -z "$wheel" ]; then
+    KVMSTREAM_REQUIRE_NATIVE=1 "$venv/bin/python" -m pip wheel -q --no-deps -w "$wheels" .
+    if [ "$version" = 3.11 ]; then
+      wheel="$(compgen -G "$wheels/kvmstream-*-cp311-cp311-*.whl")"
+    else
+      wheel="$(compgen -G "$wheels/kvmstream-*-cp312-abi3-*.whl")"
+    fi
+  fi
+  "$venv/bin/python" -m pip install -q "$wheel"
+  "$venv/bin/python" -m pytest -q -p no:cacheprovider -m 'not slow'
+  echo "soak: $(basename "$wheel"), PyAV $("$venv/bin/python" -c 'import av; print(av.__version__)')"
+  rm -rf "$venv"
+}
+
+say "set-up"
+need_system build test
+ensure_venv
+ensure_group build test
+install_native
+start_xvfb
+export KVMSTREAM_TEST_DISPLAY="$XVFB_DISPLAY"
+
+if wants asan; then step "ASan + UBSan" "C++ tests, leaks included" sanitized asan; fi
+if wants tsan; then step "TSan" "C++ tests" sanitized tsan; fi
+
+if wants fuzz; then
+  if compgen -G "cpp/tests/fuzz_*.cpp" >/dev/null; then
+    need_clang
+    rm -f build/fuzz/fuzz/fuzz_*
+    step "fuzz targets build" "$CLANG, ASan + UBSan" \
+      bash -c "cmake --preset fuzz -DCMAKE_CXX_COMPILER='$CLANG' && cmake --build --preset fuzz --parallel $JOBS"
+    for target in build/fuzz/fuzz/fuzz_*; do
+      if [ -x "$target" ]; then
+        step "fuzz $(basename "$target")" "libFuzzer, $MINUTES min" fuzz "$ROOT/$target"
+      fi
+    done
+  else
+    note "fuzzing" "not run" "there is no cpp/tests/fuzz_*.cpp"
+  fi
+fi
+
+if wants memory; then
+  for backend in native python; do
+    step "memory, $backend" "20,000 unthrottled pattern frames, twice" \
+      memory "$backend"
+  done
+fi
+
+if wants repeat; then
+  step "C++ tests × $REPEATS" "until one fails" bash -c "cmake --preset tests && \
+    cmake --build --preset tests --parallel $JOBS && ctest --preset tests --repeat until-fail:$REPEATS"
+  step "Python tests × $REPEATS" "native and fallback" repeat_python "$REPEATS"
+fi
+
+if wants pythons; then
+  rm -rf build/soak-wheels
+  found=()
+  while read -r version exe; do
+    found+=("$version")
+    step "Python $version" "$("$exe" -V 2>&1), native core, all but slow tests" on_python "$version" "$exe"
+  done < <(other_pythons)
+  this="$("$PY" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+  for version in 3.11 3.12 3.13 3.14; do
+    case " ${found[*]:-} $this " in
+      *" $version "*) ;;
+      *) note "Python $version" "not run" "not on this machine" ;;
+    esac
+  done
+fi
+
+# ---- the report --------------------------------------------------------------------------------
+commit="$(git rev-parse --short HEAD 2>/dev/null || echo "not under git")"
+if [ -n "$(git status --porcelain -- . ":!$REPORT" 2>/dev/null)" ]; then commit="$commit with uncommitted changes"; fi
+cpu="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n1)"
+{
+  echo "# Soak report"
+  echo
+  echo "Written by \`make soak\`; do not edit."
+  echo
+  echo "| | |"
+  echo "|---|---|"
+  echo "| date | $(date -u +%Y-%m-%d\ %H:%M) UTC |"
+  echo "| commit | $commit |"
+  echo "| machine | ${cpu:-unknown CPU}, $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $(uname -sr) |"
+  echo "| system | $(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}"), $("$PY" -V), $(c++ --version | head -n1) |"
+  echo "| FFmpeg | $(pkg-config --modversion libavcodec 2>/dev/null | sed 's/^/libavcodec /'), PyAV $("$PY" -c 'import av; print(av.__version__)') |"
+  echo "| steps asked for | $STEPS; $MINUTES min a fuzz target, $REPEATS repeats |"
+  echo "| verdict | $(if [ $failed -eq 0 ]; then echo "everything that ran passed"; else echo "**something failed**"; fi) |"
+  echo
+  echo "| step | outcome | time | what |"
+  echo "|---|---|---|---|"
+  printf '%s\n' "${rows[@]}"
+} >"$REPORT"
+say "wrote $REPORT"
+cat "$REPORT"
+exit $failed
