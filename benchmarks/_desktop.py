@@ -252,6 +252,14 @@ class Desktop:
     def xdotool(self, *arguments: str) -> None:
         subprocess.run(["xdotool", *arguments], env=self.env, check=True, capture_output=True)
 
+    def screenshot(self, path: Path) -> None:
+        """Write what the screen shows now as a PNG."""
+        argv = [
+            "ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "bgr0",
+            "-video_size", f"{WIDTH}x{HEIGHT}", "-i", "pipe:0", "-frames:v", "1", str(path),
+        ]  # fmt: skip
+        subprocess.run(argv, input=self.picture().tobytes(), check=True)
+
     def changes(self, seconds: float) -> float:
         """Visible changes a second, found by polling the frame buffer some 400 times a second."""
         import zlib

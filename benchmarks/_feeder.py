@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,8 @@ def _scroll(columns: int, rows: int) -> Iterator[None]:
         yield
 
 
-def _typing(columns: int, rows: int) -> Iterator[None]:
+def _typing(columns: int, rows: int, log: TextIO) -> Iterator[None]:
+    """One character a step; the time of each goes into the log, in time.perf_counter_ns()."""
     rng = random.Random(11)
     _write("\x1b[2J\x1b[H")
     while True:
@@ -90,7 +91,9 @@ def _typing(columns: int, rows: int) -> Iterator[None]:
             _write(f"\x1b[{row};1H")
             text = " ".join(rng.choice(_WORDS) for _ in range(columns))[: columns - 2]
             for character in text:
+                log.write(f"{time.perf_counter_ns()}\n")
                 _write(character)
+                log.flush()
                 yield
 
 
@@ -151,7 +154,8 @@ def main() -> None:
     elif options.mode == "scroll":
         _paced(options.rate, lambda: _scroll(columns, rows))
     else:
-        _paced(options.rate, lambda: _typing(columns, rows))
+        with options.pid_file.with_suffix(".log").open("w") as log:
+            _paced(options.rate, lambda: _typing(columns, rows, log))
 
 
 if __name__ == "__main__":

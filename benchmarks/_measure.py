@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import json
 import os
+import select
 import statistics
 import subprocess
 import sys
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _RUNNER = Path(__file__).with_name("_runner.py")
 _TICK = os.sysconf("SC_CLK_TCK")
+_ANSWER_SECONDS = 40.0
 IDLE_LIMIT = 15.0  # per cent of the machine; below it the scheduler decides the result
 
 
@@ -56,8 +60,12 @@ class Sample:
     bytes: int
     peak_memory_mb: float
     about: str = ""
-    latency_ms: tuple[float, float] | None = None  # p50, p95
+    rate: float = 0.0  # changes a second that the workload makes
+    latency_ms: tuple[float, float] | None = None  # p50, p95; from damage, or from capture
+    latency_from: str = "damage"
+    key_ms: tuple[float, float] | None = None  # p50, p95; from a typed key to its packet
     score: float = field(init=False)
+    packets_s: float = field(init=False)
     fps: float = field(init=False)
     kbit_s: float = field(init=False)
     cpu_ms_per_frame: float | None = field(init=False)
@@ -65,9 +73,11 @@ class Sample:
 
     def __post_init__(self) -> None:
         self.score = self.process_cpu + self.server_cpu - self.server_baseline
-        self.fps = self.packets / self.seconds
+        self.packets_s = self.packets / self.seconds
+        # A packet without a change behind it brings nothing new, whatever its sender calls it.
+        self.fps = min(self.packets_s, self.rate)
         self.kbit_s = self.bytes * 8 / 1000 / self.seconds
-        self.cpu_ms_per_frame = self.score * 10 / self.fps if self.packets else None
+        self.cpu_ms_per_frame = self.score * 10 / self.fps if self.fps else None
         self.valid = self.idle >= IDLE_LIMIT
 
 
@@ -133,6 +143,7 @@ class Runner:
         ]  # fmt: skip
         if record is not None:
             argv += ["--record", str(record)]
+        self._unread = b""
         self._errors = desktop.directory / f"{tool}.err"
         with self._errors.open("wb") as errors:
             self._process = spawn(
@@ -161,9 +172,22 @@ class Runner:
     ) -> None:
         self.close()
 
-    def _answer(self) -> dict[str, Any]:
+    def _line(self) -> bytes:
+        """The next line; b"" when the runner has ended. Raises ToolError when none comes."""
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._unread:
+            if not select.select([descriptor], [], [], _ANSWER_SECONDS)[0]:
+                raise ToolError(f"no answer within {_ANSWER_SECONDS:g} s")
+            piece = os.read(descriptor, 1 << 16)
+            if not piece:
+                return b""
+            self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line or b"\n"
+
+    def _answer(self) -> dict[str, Any]:
+        while line := self._line():
             if line.startswith(b"{"):  # anything else is a tool's own chatter
                 answer: dict[str, Any] = json.loads(line)
                 if answer.get("event") == "error":
@@ -180,9 +204,13 @@ class Runner:
         return self._answer()
 
     def close(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # the runner ends in good order
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        self._process.stdout.close()
         end(self._process)
 
 
@@ -216,7 +244,7 @@ def sample(
         counted = runner.ask("end")
         memory = peak_memory_mb(runner.pids)
         runner.ask("quit")
-        latencies = sorted(counted["latencies_us"])
+        changes = workload.changes_ns()
         return Sample(
             workload=workload.name,
             tool=tool,
@@ -231,12 +259,27 @@ def sample(
             bytes=counted["bytes"],
             peak_memory_mb=memory,
             about=runner.about,
-            latency_ms=_percentiles(latencies),
+            rate=workload.rate,
+            latency_ms=_percentiles(counted["latencies_us"]),
+            latency_from="capture" if tool.startswith("pixelflux") else "damage",
+            # A recorder that sends every picture gives no hint which of them shows the key.
+            key_ms=None if tool == "x11grab" else _key_latency(changes, counted["arrivals_ns"]),
         )
 
 
 def _percentiles(latencies_us: list[int]) -> tuple[float, float] | None:
     if not latencies_us:
         return None
+    latencies_us = sorted(latencies_us)
     p95 = latencies_us[min(len(latencies_us) - 1, int(len(latencies_us) * 0.95))]
     return statistics.median(latencies_us) / 1000, p95 / 1000
+
+
+def _key_latency(changes_ns: list[int], arrivals_ns: list[int]) -> tuple[float, float] | None:
+    """From each change to the first packet after it; changes come slower than any tool sends."""
+    found = []
+    for change in changes_ns:
+        place = bisect.bisect_left(arrivals_ns, change)
+        if place and place < len(arrivals_ns):  # both neighbours known: not cut off
+            found.append((arrivals_ns[place] - change) // 1000)
+    return _percentiles(found)

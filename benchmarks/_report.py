@@ -119,6 +119,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 _COLUMNS: tuple[tuple[str, int, Callable[[Sample], float | None]], ...] = (
+    ("packets/s", 1, lambda s: s.packets_s),
     ("fps", 1, lambda s: s.fps),
     ("CPU % of a core", 1, lambda s: s.score),
     ("process", 1, lambda s: s.process_cpu),
@@ -127,6 +128,8 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Sample], float | None]], ...] = (
     ("kbit/s", 0, lambda s: s.kbit_s),
     ("latency p50 ms", 1, lambda s: s.latency_ms[0] if s.latency_ms else None),
     ("p95 ms", 1, lambda s: s.latency_ms[1] if s.latency_ms else None),
+    ("key p50 ms", 1, lambda s: s.key_ms[0] if s.key_ms else None),
+    ("p95 ms", 1, lambda s: s.key_ms[1] if s.key_ms else None),
     ("peak MB", 0, lambda s: s.peak_memory_mb),
     ("idle %", 0, lambda s: s.idle),
 )
@@ -182,6 +185,9 @@ def text(samples: Sequence[Sample], quality: Sequence[Quality], settings: Settin
     lines.append("")
     abouts = {s.tool: s.about for s in samples}
     lines += [f"- {tool}: {about}" for tool, about in abouts.items()]
+    captured = {s.tool: None for s in samples if s.latency_ms and s.latency_from == "capture"}
+    if captured:
+        lines.append(f"- latency of {', '.join(captured)} counts from capture, not from damage")
     invalid = [s for s in samples if not s.valid]
     if invalid:
         lines.append(

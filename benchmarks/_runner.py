@@ -7,7 +7,7 @@ It answers one JSON line to each command line on its standard input:
 - (at start)  {"event": "ready", "pids": [...], "about": "..."}; `pids` are the processes whose
   CPU time is the tool's, or {"event": "error", "message": "..."} and exit status 1
 - begin       counters are set to zero
-- end         {"packets", "bytes", "refinements", "latencies_us"} since begin
+- end         {"packets", "bytes", "refinements", "latencies_us", "arrivals_ns"} since begin
 - quit        with --record: {"index": [[arrival_ns, offset, size, top, height], ...]}; then exit
 
 CPU time and memory are measured from outside, so this module stays small and quick.
@@ -54,6 +54,7 @@ class Collector:
     def _reset(self) -> None:
         self._packets = self._bytes = self._refinements = 0
         self._latencies: list[int] = []
+        self._arrivals: list[int] = []
 
     def add(
         self,
@@ -71,16 +72,18 @@ class Collector:
 
         `arrival_ns` is on time.perf_counter_ns()'s scale; 0 means now.
         """
+        now = arrival_ns or time.perf_counter_ns()
         with self._lock:
             self._bytes += size
             if refinement:
                 self._refinements += 1
             else:
                 self._packets += pictures
+                if pictures:
+                    self._arrivals.append(now)
                 if latency_ns > 0:
                     self._latencies.append(latency_ns // 1000)
             if self._file is not None:
-                now = arrival_ns or time.perf_counter_ns()
                 self.index.append((now, self._offset, size, top, height))
                 self._file.write(data)
                 self._offset += size
@@ -98,6 +101,7 @@ class Collector:
                 "bytes": self._bytes,
                 "refinements": self._refinements,
                 "latencies_us": self._latencies,
+                "arrivals_ns": self._arrivals,
             }
 
 

@@ -72,6 +72,10 @@ class Workload:
         if self._driver:
             os.kill(self._driver, signal.SIGCONT)
 
+    def changes_ns(self) -> list[int]:
+        """Times of the changes so far (time.perf_counter_ns()), where a single one can be told."""
+        return []
+
     def _feeder_pid(self, path: Path) -> int:
         wait_for(lambda: path.exists() and path.read_text() != "", f"the feeder of {self.name}")
         return int(path.read_text())
@@ -118,6 +122,10 @@ class Typing(Workload):
         self._terminal("log", "100x40+40+40", "page")
         self._terminal("notes", "90x30+900+60", "page", colours="ivory")
         self._driver = self._terminal("shell", "110x24+620+600", "typing", self.rate)
+
+    def changes_ns(self) -> list[int]:
+        text = (self.desktop.directory / "shell.log").read_text()
+        return [int(line) for line in text.splitlines()]
 
 
 class Scroll(Workload):
@@ -183,6 +191,8 @@ class Video(Workload):
         wait_for(path.exists, "mpv's control socket")
         self._ipc.connect(str(path))
         self.desktop.window("^film$")
+        # Stopped, not paused: that takes effect at once, and what was asked of the server is drawn.
+        self._driver = player.pid
 
     def _command(self, *arguments: object) -> None:
         self._ipc.sendall(json.dumps({"command": list(arguments)}).encode() + b"\n")
@@ -192,12 +202,6 @@ class Video(Workload):
 
     def rewind(self) -> None:
         self._command("seek", 0, "absolute", "keyframes")
-
-    def freeze(self) -> None:
-        self._command("set_property", "pause", True)
-
-    def thaw(self) -> None:
-        self._command("set_property", "pause", False)
 
 
 def make_clip(directory: Path) -> Path:

@@ -1,7 +1,8 @@
 // What the convert room costs, in CPU milliseconds per picture: median and best of many rounds.
 //
-// "cold" takes each picture from a ring of 24 (more memory than the caches hold), "warm" the same one each time.
-// Built with KVM_BENCH_SWSCALE defined and linked with libswscale, it measures that beside ours.
+// "cold" takes each picture from a ring of 24 (more memory than the caches hold), "warm" the same
+// one each time. Built with KVM_BENCH_SWSCALE defined and linked with libswscale, it measures that
+// beside ours.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -45,19 +46,22 @@ void report(const std::string& name, int rounds, const std::function<void(int)>&
     if (i >= 3) times.push_back(cpu_ms() - begin);
   }
   std::sort(times.begin(), times.end());
-  std::printf("  %-46s %8.3f ms   best %8.3f ms\n", name.c_str(), times[times.size() / 2], times.front());
+  std::printf("  %-46s %8.3f ms   best %8.3f ms\n", name.c_str(), times[times.size() / 2],
+              times.front());
 }
 
 struct Bgra {
   Bgra(int width, int height, unsigned seed)
       : size(static_cast<std::size_t>(width * height) * 4),
-        bytes(static_cast<std::uint8_t*>(std::aligned_alloc(4096, (size + 4095) / 4096 * 4096)), std::free) {
+        bytes(static_cast<std::uint8_t*>(std::aligned_alloc(4096, (size + 4095) / 4096 * 4096)),
+              std::free) {
     if (!bytes) throw std::bad_alloc();
     // Flat areas and text-like noise; the kernels' time does not depend on the content.
     std::minstd_rand random(seed);
     for (std::size_t i = 0; i < size; i += 4) {
       const auto value = static_cast<std::uint32_t>(random());
-      for (std::size_t c = 0; c < 4; ++c) bytes[i + c] = static_cast<std::uint8_t>(value >> (4 * c + 3));
+      for (std::size_t c = 0; c < 4; ++c)
+        bytes[i + c] = static_cast<std::uint8_t>(value >> (4 * c + 3));
     }
     planes.data[0] = bytes.get();
     planes.stride[0] = std::ptrdiff_t{4} * width;
@@ -89,25 +93,31 @@ int main(int argc, char** argv) {
   for (int i = 0; i < kRing; ++i) {
     ring.push_back(std::make_unique<Bgra>(width, height, static_cast<unsigned>(i + 1)));
   }
-  const auto at = [&](int i) -> const CpuPlanes& { return ring[static_cast<std::size_t>(i % kRing)]->planes; };
+  const auto at = [&](int i) -> const CpuPlanes& {
+    return ring[static_cast<std::size_t>(i % kRing)]->planes;
+  };
   const TileMap all = whole(width, height);
 
   std::printf("convert, whole picture\n");
   const struct {
     PixelFormat format;
     const char* name;
-  } formats[] = {{PixelFormat::kNv12, "NV12"}, {PixelFormat::kI420, "I420"}, {PixelFormat::kI444, "I444"}};
+  } formats[] = {
+      {PixelFormat::kNv12, "NV12"}, {PixelFormat::kI420, "I420"}, {PixelFormat::kI444, "I444"}};
   for (const auto& [format, name] : formats) {
     std::vector<YuvPicture> out;
     for (int i = 0; i < kRing; ++i) out.emplace_back(format, width, height);
-    report(std::string(name) + " cold (source and picture)", rounds,
-           [&](int i) { kvm::convert_tiles(at(i), all, out[static_cast<std::size_t>(i % kRing)]); });
+    report(std::string(name) + " cold (source and picture)", rounds, [&](int i) {
+      kvm::convert_tiles(at(i), all, out[static_cast<std::size_t>(i % kRing)]);
+    });
     report(std::string(name) + " cold (source only)", rounds,
            [&](int i) { kvm::convert_tiles(at(i), all, out[0]); });
-    report(std::string(name) + " warm", rounds, [&](int) { kvm::convert_tiles(at(0), all, out[0]); });
+    report(std::string(name) + " warm", rounds,
+           [&](int) { kvm::convert_tiles(at(0), all, out[0]); });
   }
   {
-    // One row of tiles: source and result stay in the second-level cache, which leaves the arithmetic.
+    // One row of tiles: source and result stay in the second-level cache, which leaves the
+    // arithmetic.
     YuvPicture out(PixelFormat::kNv12, width, height);
     TileMap band(width, height);
     band.add({0, 0, width, kvm::kTile});
@@ -118,7 +128,8 @@ int main(int argc, char** argv) {
     for (int row = 0; row < scattered.rows(); ++row) {
       for (int col = row % 2; col < scattered.cols(); col += 2) scattered.set(col, row);
     }
-    report("NV12 cold, every other tile", rounds, [&](int i) { kvm::convert_tiles(at(i), scattered, out); });
+    report("NV12 cold, every other tile", rounds,
+           [&](int i) { kvm::convert_tiles(at(i), scattered, out); });
   }
 
   std::printf("tiles, whole picture\n");
@@ -136,7 +147,8 @@ int main(int argc, char** argv) {
   });
 
   std::printf("scaler, whole picture, source cold\n");
-  for (const auto& [num, den] : {std::pair{2, 3}, std::pair{1, 2}, std::pair{1, 6}, std::pair{3, 2}}) {
+  for (const auto& [num, den] :
+       {std::pair{2, 3}, std::pair{1, 2}, std::pair{1, 6}, std::pair{3, 2}}) {
     const int w = width * num / den;
     const int h = height * num / den;
     kvm::Scaler scaler(width, height, w, h);
@@ -147,8 +159,8 @@ int main(int argc, char** argv) {
 #ifdef KVM_BENCH_SWSCALE
   std::printf("libswscale %s to NV12, whole picture\n", LIBSWSCALE_IDENT);
   const std::unique_ptr<SwsContext, void (*)(SwsContext*)> sws(
-      sws_getContext(width, height, AV_PIX_FMT_BGR0, width, height, AV_PIX_FMT_NV12, SWS_POINT, nullptr, nullptr,
-                     nullptr),
+      sws_getContext(width, height, AV_PIX_FMT_BGR0, width, height, AV_PIX_FMT_NV12, SWS_POINT,
+                     nullptr, nullptr, nullptr),
       sws_freeContext);
   if (!sws) {
     std::fprintf(stderr, "libswscale refuses this size\n");

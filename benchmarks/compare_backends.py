@@ -58,6 +58,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--bitrate", type=int, default=60_000_000, help="ceiling, bit/s")
     parser.add_argument("--fps", type=float, default=60.0)
     parser.add_argument("--no-quality", action="store_true", help="leave the PSNR pass out")
+    parser.add_argument(
+        "--show-workloads",
+        type=Path,
+        metavar="DIRECTORY",
+        help="only write a picture of each workload and print its visible changes a second",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     return parser.parse_args()
@@ -125,6 +131,20 @@ class _Run:
         _note(message)
 
 
+def _show_workloads(names: list[str], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with Desktop() as desktop:
+        for name in names:
+            with WORKLOADS[name](desktop) as workload:
+                seen = desktop.changes(3.0)
+                load = baseline(workload, 3.0)
+                desktop.screenshot(directory / f"{name}.png")
+                print(
+                    f"{name:7} {seen:6.1f} visible changes/s (aim: {workload.rate:g}; a change drawn"
+                    f" in parts counts more than once), X server {load:.1f} % of a core"
+                )
+
+
 def main() -> int:
     options = _arguments()
     rounds = options.rounds or (1 if options.quick else 5)
@@ -135,6 +155,9 @@ def main() -> int:
         seconds=options.seconds or (3.0 if options.quick else 6.0),
     )
     workloads = options.workloads or list(_QUICK_WORKLOADS if options.quick else WORKLOADS)
+    if options.show_workloads:
+        _show_workloads(workloads, options.show_workloads)
+        return 0
     tools = _installed(options.tools or list(_TOOLS))
     if not tools:
         return 2

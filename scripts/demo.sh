@@ -35,8 +35,8 @@ else
     while :; do for f in cpp/*/*.hpp README.md; do
       while IFS= read -r line; do printf "%s\n" "$line"; sleep 0.02; done <"$f"; done; done' &
   CLEANUP+=("kill $! 2>/dev/null")
-  xterm -geometry 44x20+900+40 -fa Monospace -fs 12 -title clock -e bash -c '
-    while :; do clear; date +"%H:%M:%S.%N" | cut -c1-11; echo; uptime; sleep 0.2; done' &
+  xterm -geometry 36x18+900+40 -fa Monospace -fs 11 -title clock -e bash -c '
+    while :; do clear; date +"%F  %H:%M:%S.%N" | cut -c1-23; sleep 0.1; done' &
   CLEANUP+=("kill $! 2>/dev/null")
   sleep 1.5
   note="It is not visible on your monitor; the file shows it."

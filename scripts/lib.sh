@@ -58,6 +58,7 @@ test bench|cmd ffmpeg|ffmpeg|ffmpeg-free
 test bench|cmd xdotool|xdotool|xdotool
 test bench|cmd mpv|mpv|mpv
 bench|cmd icewm|icewm|icewm
+bench|font DejaVuSansMono|fonts-dejavu-core|dejavu-sans-mono-fonts
 TABLE
 }
 
@@ -70,6 +71,7 @@ has_need() {
       if [ -n "${FFMPEG_PATH:-}" ]; then return 0; fi
       have pkg-config && pkg-config --exists "$2"
       ;;
+    font) [ -n "$(find /usr/share/fonts -name "$2.ttf" -print -quit 2>/dev/null)" ] ;;
     header) [ -e "/usr/include/$2" ] || [ -e "/usr/local/include/$2" ] ;;
   esac
 }

@@ -77,7 +77,7 @@ repeat_python() { # repeat_python COUNT
   local i
   for ((i = 1; i <= $1; i++)); do
     echo "--- run $i of $1"
-    "$PY" -m pytest -q -p no:cacheprovider -m 'not slow' --ignore tests/test_packaging.py
+    KVMSTREAM_REQUIRE_NATIVE=1 "$PY" -m pytest -q -p no:cacheprovider -m 'not slow' --ignore tests/test_packaging.py
   done
   echo "soak: $1 runs"
 }
@@ -116,7 +116,7 @@ on_python() {
     fi
   fi
   "$venv/bin/python" -m pip install -q "$wheel"
-  "$venv/bin/python" -m pytest -q -p no:cacheprovider -m 'not slow'
+  KVMSTREAM_REQUIRE_NATIVE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider -m 'not slow'
   echo "soak: $(basename "$wheel"), PyAV $("$venv/bin/python" -c 'import av; print(av.__version__)')"
   rm -rf "$venv"
 }

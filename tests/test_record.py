@@ -247,6 +247,7 @@ def test_jitter_at_full_speed_is_taken_out(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
     stream = list(packets(300))
     jitter = np.random.default_rng(3).integers(0, 3000, len(stream))
+    jitter[::25] += 13_000  # the next one is close behind
     for index, packet in enumerate(stream):
         packet.pts = index * 16_700 + int(jitter[index])
     _write(path, stream)
@@ -254,7 +255,7 @@ def test_jitter_at_full_speed_is_taken_out(tmp_path: Path, suffix: str) -> None:
     shown = _probe(path, "-show_packets")["packets"]
     for packet, found in zip(stream, shown, strict=True):
         shift = float(found["pts_time"]) - (packet.pts - stream[0].pts) / 1e6
-        assert -0.0001 < shift < 0.0084
+        assert -0.0001 < shift < 2 / 60
 
 
 def test_large_and_long(tmp_path: Path) -> None:

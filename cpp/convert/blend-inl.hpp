@@ -1,4 +1,5 @@
-// The two passes of the scaler. Included once per target by foreach_target.h, hence the guard that toggles.
+// The two passes of the scaler. Included once per target by foreach_target.h, hence the guard that
+// toggles.
 #if defined(KVM_CONVERT_BLEND_INL_HPP) == defined(HWY_TARGET_TOGGLE)
 #ifdef KVM_CONVERT_BLEND_INL_HPP
 #undef KVM_CONVERT_BLEND_INL_HPP
@@ -55,7 +56,8 @@ HWY_INLINE void blend_rows_at(D16 d16, const std::uint8_t* src, std::ptrdiff_t s
 
 // kCount: the number of taps when known at compile time, else 0.
 template <int kCount>
-HWY_INLINE hn::Vec<hn::FixedTag<std::int32_t, 4>> blend_pixel(const std::int16_t* row, const std::uint16_t* weights,
+HWY_INLINE hn::Vec<hn::FixedTag<std::int32_t, 4>> blend_pixel(const std::int16_t* row,
+                                                              const std::uint16_t* weights,
                                                               int any_count) {
   const int count = kCount != 0 ? kCount : any_count;
   const hn::FixedTag<std::int16_t, 8> d16;
@@ -72,12 +74,14 @@ HWY_INLINE hn::Vec<hn::FixedTag<std::int32_t, 4>> blend_pixel(const std::int16_t
 #endif
 
 HWY_NOINLINE void blend_rows_impl(const std::uint8_t* src, std::ptrdiff_t stride, int valid,
-                                  const std::uint16_t* weights, int count, int bytes, std::int16_t* out) {
+                                  const std::uint16_t* weights, int count, int bytes,
+                                  std::int16_t* out) {
   int i = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::Repartition<std::int16_t, FullBytes> d16;
   constexpr int kStep = static_cast<int>(hn::MaxLanes(d16));
-  for (; i + kStep <= bytes; i += kStep) blend_rows_at(d16, src + i, stride, valid, weights, count, out + i);
+  for (; i + kStep <= bytes; i += kStep)
+    blend_rows_at(d16, src + i, stride, valid, weights, count, out + i);
   if (i < bytes && bytes >= kStep) {
     i = bytes - kStep;
     blend_rows_at(d16, src + i, stride, valid, weights, count, out + i);
@@ -94,14 +98,15 @@ HWY_NOINLINE void blend_rows_impl(const std::uint8_t* src, std::ptrdiff_t stride
 #if HWY_TARGET != HWY_SCALAR
 // Returns the number of pixels done: all but the last 0…3.
 template <int kCount>
-HWY_INLINE int blend_columns_by_4(const std::int16_t* row, const int* first, const std::uint16_t* weights, int count,
-                                  int pixels, std::uint8_t* dst) {
+HWY_INLINE int blend_columns_by_4(const std::int16_t* row, const int* first,
+                                  const std::uint16_t* weights, int count, int pixels,
+                                  std::uint8_t* dst) {
   const Block d8;
   int i = 0;
   for (; i + 4 <= pixels; i += 4) {
     const auto at = [&](int j) HWY_ATTR {
-      return blend_pixel<kCount>(row + 4 * std::ptrdiff_t{first[i + j]}, weights + std::ptrdiff_t{i + j} * count,
-                                 count);
+      return blend_pixel<kCount>(row + 4 * std::ptrdiff_t{first[i + j]},
+                                 weights + std::ptrdiff_t{i + j} * count, count);
     };
     hn::StoreU(pack_bytes(d8, at(0), at(1), at(2), at(3)), d8, dst + 4 * i);
   }
@@ -109,8 +114,9 @@ HWY_INLINE int blend_columns_by_4(const std::int16_t* row, const int* first, con
 }
 #endif
 
-HWY_NOINLINE void blend_columns_impl(const std::int16_t* row, const int* first, const std::uint16_t* weights,
-                                     int count, int pixels, std::uint8_t* dst) {
+HWY_NOINLINE void blend_columns_impl(const std::int16_t* row, const int* first,
+                                     const std::uint16_t* weights, int count, int pixels,
+                                     std::uint8_t* dst) {
   int i = 0;
 #if HWY_TARGET != HWY_SCALAR
   if (count == 2) {

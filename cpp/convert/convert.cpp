@@ -15,7 +15,9 @@ namespace {
 
 constexpr std::size_t kAlign = 64;
 
-constexpr std::size_t align_up(std::size_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
+constexpr std::size_t align_up(std::size_t n) {
+  return (n + kAlign - 1) / kAlign * kAlign;
+}
 
 // Where pixel (x, y) of a picture is, in each of its planes. x and y are even.
 CpuPlanes planes_at(const YuvPicture& picture, int x, int y) {
@@ -31,18 +33,22 @@ CpuPlanes planes_at(const YuvPicture& picture, int x, int y) {
 
 }  // namespace
 
-YuvPicture::YuvPicture(PixelFormat format, int width, int height) : format_(format), width_(width), height_(height) {
-  if (format == PixelFormat::kBgra) throw std::invalid_argument("YuvPicture: the format must be NV12, I420 or I444");
+YuvPicture::YuvPicture(PixelFormat format, int width, int height)
+    : format_(format), width_(width), height_(height) {
+  if (format == PixelFormat::kBgra)
+    throw std::invalid_argument("YuvPicture: the format must be NV12, I420 or I444");
   if (width < 1 || height < 1) {
-    throw std::invalid_argument("YuvPicture: size " + std::to_string(width) + "x" + std::to_string(height) +
-                                ": both sides must be at least 1");
+    throw std::invalid_argument("YuvPicture: size " + std::to_string(width) + "x" +
+                                std::to_string(height) + ": both sides must be at least 1");
   }
   const auto coded_w = static_cast<std::size_t>(coded_width());
   const auto coded_h = static_cast<std::size_t>(coded_height());
   const std::size_t luma_stride = align_up(coded_w);
   const std::size_t luma_size = luma_stride * coded_h;
-  const std::size_t chroma_stride = format == PixelFormat::kI420 ? align_up(coded_w / 2) : luma_stride;
-  const std::size_t chroma_size = chroma_stride * (format == PixelFormat::kI444 ? coded_h : coded_h / 2);
+  const std::size_t chroma_stride =
+      format == PixelFormat::kI420 ? align_up(coded_w / 2) : luma_stride;
+  const std::size_t chroma_size =
+      chroma_stride * (format == PixelFormat::kI444 ? coded_h : coded_h / 2);
   const std::size_t chroma_planes = format == PixelFormat::kNv12 ? 1 : 2;
 
   storage_.resize(luma_size + chroma_planes * chroma_size + kAlign - 1, 128);
@@ -71,7 +77,8 @@ void convert_reference(const CpuPlanes& bgra, int width, int height, YuvPicture&
   assert(width == out.width() && height == out.height());
   const CpuPlanes& planes = out.planes();
   const auto pixel = [&](int x, int y) {  // repeats the last column and row
-    return bgra.data[0] + std::min(y, height - 1) * bgra.stride[0] + std::ptrdiff_t{4} * std::min(x, width - 1);
+    return bgra.data[0] + std::min(y, height - 1) * bgra.stride[0] +
+           std::ptrdiff_t{4} * std::min(x, width - 1);
   };
   const bool full_chroma = out.format() == PixelFormat::kI444;
   for (int y = 0; y < out.coded_height(); ++y) {
@@ -121,18 +128,20 @@ void trim_equal_tiles(const CpuPlanes& a, const CpuPlanes& b, TileMap& tiles) {
       const int begin = col;
       while (col < whole_cols && col - begin < 64 && marks[col] != 0) ++col;
       const std::ptrdiff_t offset = std::ptrdiff_t{4} * kTile * begin;
-      const std::uint64_t differing =
-          kernels::differing_tiles(row_a + offset, a.stride[0], row_b + offset, b.stride[0], col - begin, height);
+      const std::uint64_t differing = kernels::differing_tiles(
+          row_a + offset, a.stride[0], row_b + offset, b.stride[0], col - begin, height);
       for (int i = begin; i < col; ++i) {
         if ((differing >> (i - begin) & 1) == 0) tiles.set(i, row, false);
       }
     }
-    if (whole_cols < tiles.cols() && marks[whole_cols] != 0) {  // the partial tile at the right edge
+    if (whole_cols < tiles.cols() &&
+        marks[whole_cols] != 0) {  // the partial tile at the right edge
       const std::ptrdiff_t offset = std::ptrdiff_t{4} * kTile * whole_cols;
       const auto bytes = static_cast<std::size_t>(tiles.width() - whole_cols * kTile) * 4;
       bool equal = true;
       for (int y = 0; y < height && equal; ++y) {
-        equal = std::memcmp(row_a + offset + y * a.stride[0], row_b + offset + y * b.stride[0], bytes) == 0;
+        equal = std::memcmp(row_a + offset + y * a.stride[0], row_b + offset + y * b.stride[0],
+                            bytes) == 0;
       }
       if (equal) tiles.set(whole_cols, row, false);
     }
@@ -144,10 +153,13 @@ void copy_tiles(const CpuPlanes& from, const CpuPlanes& to, const TileMap& tiles
     const auto bytes = static_cast<std::size_t>(rect.width) * 4;
     const std::uint8_t* src = from.data[0] + rect.y * from.stride[0] + std::ptrdiff_t{4} * rect.x;
     std::uint8_t* dst = to.data[0] + rect.y * to.stride[0] + std::ptrdiff_t{4} * rect.x;
-    for (int y = 0; y < rect.height; ++y, src += from.stride[0], dst += to.stride[0]) std::memcpy(dst, src, bytes);
+    for (int y = 0; y < rect.height; ++y, src += from.stride[0], dst += to.stride[0])
+      std::memcpy(dst, src, bytes);
   });
 }
 
-const char* convert_target() { return kernels::target_name(); }
+const char* convert_target() {
+  return kernels::target_name();
+}
 
 }  // namespace kvm

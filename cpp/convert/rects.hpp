@@ -9,9 +9,9 @@
 
 namespace kvm {
 
-// Calls fn(Rect) for each run of marked tiles, equal runs below each other as one rectangle, clipped to the picture.
-// Every marked tile is in exactly one rectangle; a wholly marked picture is one. Unmarked tiles cost next to nothing
-// (memchr), which counts when one of 8160 is marked.
+// Calls fn(Rect) for each run of marked tiles, equal runs below each other as one rectangle,
+// clipped to the picture. Every marked tile is in exactly one rectangle; a wholly marked picture is
+// one. Unmarked tiles cost next to nothing (memchr), which counts when one of 8160 is marked.
 template <typename Fn>
 void for_each_rect(const TileMap& tiles, Fn&& fn) {
   const int cols = tiles.cols();
@@ -19,17 +19,20 @@ void for_each_rect(const TileMap& tiles, Fn&& fn) {
   const auto find = [cols](const std::uint8_t* marks, int col, int value) {
     const auto left = static_cast<std::size_t>(cols - col);
     const void* found = left == 0 ? nullptr : std::memchr(marks + col, value, left);
-    return found == nullptr ? cols : static_cast<int>(static_cast<const std::uint8_t*>(found) - marks);
+    return found == nullptr ? cols
+                            : static_cast<int>(static_cast<const std::uint8_t*>(found) - marks);
   };
   const auto is_run = [&](int row, int begin, int end) {
     const std::uint8_t* marks = tiles.row_ptr(row);
-    return (begin == 0 || marks[begin - 1] == 0) && marks[begin] != 0 && find(marks, begin, 0) == end;
+    return (begin == 0 || marks[begin - 1] == 0) && marks[begin] != 0 &&
+           find(marks, begin, 0) == end;
   };
   for (int row = 0; row < tiles.rows(); ++row) {
     const std::uint8_t* marks = tiles.row_ptr(row);
     for (int begin = find(marks, 0, 1), end = 0; begin < cols; begin = find(marks, end, 1)) {
       end = find(marks, begin, 0);
-      if (row > 0 && is_run(row - 1, begin, end)) continue;  // part of the rectangle that began above
+      if (row > 0 && is_run(row - 1, begin, end))
+        continue;  // part of the rectangle that began above
       int bottom = row + 1;
       while (bottom < tiles.rows() && is_run(bottom, begin, end)) ++bottom;
       Rect rect = tiles.run_rect(row, begin, end);

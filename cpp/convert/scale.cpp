@@ -24,8 +24,8 @@ Scaler::Taps Scaler::make_taps(int src, int dst) {
     std::vector<std::uint16_t>& w = weights[static_cast<std::size_t>(i)];
     std::int64_t first = 0;
     if (dst <= src) {
-      // The area [i·s/d, (i+1)·s/d), in units of 1/d source pixels: s of them. Rounding the running sum and taking
-      // differences makes the weights add up exactly.
+      // The area [i·s/d, (i+1)·s/d), in units of 1/d source pixels: s of them. Rounding the running
+      // sum and taking differences makes the weights add up exactly.
       first = i * s / d;
       const std::int64_t last = ((i + 1) * s - 1) / d;
       std::int64_t done = 0;
@@ -63,17 +63,22 @@ std::pair<int, int> Scaler::touched(const Taps& taps, int begin, int end) {
 }
 
 Scaler::Scaler(int src_width, int src_height, int dst_width, int dst_height)
-    : src_width_(src_width), src_height_(src_height), dst_width_(dst_width), dst_height_(dst_height) {
+    : src_width_(src_width),
+      src_height_(src_height),
+      dst_width_(dst_width),
+      dst_height_(dst_height) {
   if (src_width < 1 || src_height < 1 || dst_width < 1 || dst_height < 1) {
-    throw std::invalid_argument("Scaler: from " + std::to_string(src_width) + "x" + std::to_string(src_height) +
-                                " to " + std::to_string(dst_width) + "x" + std::to_string(dst_height) +
+    throw std::invalid_argument("Scaler: from " + std::to_string(src_width) + "x" +
+                                std::to_string(src_height) + " to " + std::to_string(dst_width) +
+                                "x" + std::to_string(dst_height) +
                                 ": all sides must be at least 1");
   }
   horizontal_ = make_taps(src_width, dst_width);
   vertical_ = make_taps(src_height, dst_height);
   // Taps of weight 0 may lie beyond the last source column; a load takes two pixels at a time.
   row_.resize(4 * static_cast<std::size_t>(src_width + horizontal_.stride + 1), 0);
-  const std::size_t stride = (static_cast<std::size_t>(dst_width) * 4 + kAlign - 1) / kAlign * kAlign;
+  const std::size_t stride =
+      (static_cast<std::size_t>(dst_width) * 4 + kAlign - 1) / kAlign * kAlign;
   storage_.resize(stride * static_cast<std::size_t>(dst_height) + kAlign - 1, 0);
   const auto misaligned = reinterpret_cast<std::uintptr_t>(storage_.data()) % kAlign;
   planes_.data[0] = storage_.data() + (misaligned == 0 ? 0 : kAlign - misaligned);
@@ -96,16 +101,19 @@ void Scaler::scale_rect(const CpuPlanes& src, const Rect& rect) {
   const auto left = static_cast<std::size_t>(rect.x);
   const int src_left = horizontal_.first[left];
   const int src_right = horizontal_.end[static_cast<std::size_t>(rect.right() - 1)];
-  const std::uint16_t* column_weights = horizontal_.weights.data() + std::ptrdiff_t{rect.x} * horizontal_.stride;
+  const std::uint16_t* column_weights =
+      horizontal_.weights.data() + std::ptrdiff_t{rect.x} * horizontal_.stride;
   for (int y = rect.y; y < rect.bottom(); ++y) {
     const auto index = static_cast<std::size_t>(y);
     const int first = vertical_.first[index];
-    kernels::blend_rows(src.data[0] + first * src.stride[0] + std::ptrdiff_t{4} * src_left, src.stride[0],
-                        vertical_.end[index] - first,
-                        vertical_.weights.data() + index * static_cast<std::size_t>(vertical_.stride),
-                        vertical_.stride, 4 * (src_right - src_left), row_.data() + std::ptrdiff_t{4} * src_left);
-    kernels::blend_columns(row_.data(), horizontal_.first.data() + left, column_weights, horizontal_.stride,
-                           rect.width, planes_.data[0] + y * planes_.stride[0] + std::ptrdiff_t{4} * rect.x);
+    kernels::blend_rows(
+        src.data[0] + first * src.stride[0] + std::ptrdiff_t{4} * src_left, src.stride[0],
+        vertical_.end[index] - first,
+        vertical_.weights.data() + index * static_cast<std::size_t>(vertical_.stride),
+        vertical_.stride, 4 * (src_right - src_left), row_.data() + std::ptrdiff_t{4} * src_left);
+    kernels::blend_columns(row_.data(), horizontal_.first.data() + left, column_weights,
+                           horizontal_.stride, rect.width,
+                           planes_.data[0] + y * planes_.stride[0] + std::ptrdiff_t{4} * rect.x);
   }
 }
 

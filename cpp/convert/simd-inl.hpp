@@ -20,7 +20,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET != HWY_SCALAR
 
-// x86 has its longest vectors at hand; elsewhere 16 bytes, which every target has and the code below relies on.
+// x86 has its longest vectors at hand; elsewhere 16 bytes, which every target has and the code
+// below relies on.
 #if HWY_ARCH_X86
 using FullBytes = hn::ScalableTag<std::uint8_t>;
 #else
@@ -36,9 +37,10 @@ HWY_INLINE hn::Vec<D32> pair_mul_add(D32 d32, V16 a, V16 b, hn::Vec<D32> sum) {
   return hn::RearrangeToOddPlusEven(sum, odd);
 }
 
-// pack(): two vectors into one of half the lane width, within each 16-byte block (lo's part, then hi's part): the
-// mirror image of InterleaveLower/InterleaveUpper. Saturates. x86 has an instruction for just this, and undoing the
-// block order once after several packs is cheaper than after each, as Highway's ordered forms do.
+// pack(): two vectors into one of half the lane width, within each 16-byte block (lo's part, then
+// hi's part): the mirror image of InterleaveLower/InterleaveUpper. Saturates. x86 has an
+// instruction for just this, and undoing the block order once after several packs is cheaper than
+// after each, as Highway's ordered forms do.
 #if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128
 HWY_INLINE hn::Vec128<std::int16_t> pack(hn::Vec128<std::int32_t> lo, hn::Vec128<std::int32_t> hi) {
   return hn::Vec128<std::int16_t>{_mm_packs_epi32(lo.raw, hi.raw)};
@@ -83,9 +85,11 @@ HWY_INLINE hn::Vec<D8> pack_bytes(D8 d8, V32 v0, V32 v1, V32 v2, V32 v3) {
     // Block b holds the b-th quad of v0, v1, v2, v3.
     const hn::Repartition<std::int32_t, D8> d32;
     alignas(64) static constexpr std::int32_t kOrder2[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-    alignas(64) static constexpr std::int32_t kOrder4[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    alignas(64) static constexpr std::int32_t kOrder4[16] = {0, 4, 8,  12, 1, 5, 9,  13,
+                                                             2, 6, 10, 14, 3, 7, 11, 15};
     const std::int32_t* order = kBlocks == 2 ? kOrder2 : kOrder4;
-    return hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(d32, bytes), hn::SetTableIndices(d32, order)));
+    return hn::BitCast(
+        d8, hn::TableLookupLanes(hn::BitCast(d32, bytes), hn::SetTableIndices(d32, order)));
   }
 }
 

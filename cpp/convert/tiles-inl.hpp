@@ -24,7 +24,8 @@ HWY_INLINE bool differs_64(const std::uint8_t* HWY_RESTRICT a, const std::uint8_
 #if HWY_TARGET == HWY_SCALAR
   return std::memcmp(a, b, kTileBytes) != 0;
 #else
-  // 64-bit lanes: the all-equal test of bytes is no faster anywhere, and of 64-bit lanes is on some targets.
+  // 64-bit lanes: the all-equal test of bytes is no faster anywhere, and of 64-bit lanes is on some
+  // targets.
   const hn::CappedTag<std::uint8_t, kTileBytes> d;
   const hn::Repartition<std::uint64_t, decltype(d)> d64;
   constexpr int kStep = static_cast<int>(hn::MaxLanes(d));
@@ -37,7 +38,8 @@ HWY_INLINE bool differs_64(const std::uint8_t* HWY_RESTRICT a, const std::uint8_
 }
 
 HWY_NOINLINE std::uint64_t differing_tiles_impl(const std::uint8_t* a, std::ptrdiff_t a_stride,
-                                                const std::uint8_t* b, std::ptrdiff_t b_stride, int tiles, int rows) {
+                                                const std::uint8_t* b, std::ptrdiff_t b_stride,
+                                                int tiles, int rows) {
   // Row by row over the whole run, in memory order, leaving out the tiles already known to differ.
   const std::uint64_t all = tiles == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << tiles) - 1;
   std::uint64_t equal = all;

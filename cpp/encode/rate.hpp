@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <thread>
 
 #include "base/clock.hpp"
 #include "encode/encoder.hpp"
@@ -17,6 +18,16 @@ namespace kvm {
   constexpr double kVisuallyLossless = 10.0;
   if (refine_step <= 0) return crf;
   return std::max(std::min(crf, kVisuallyLossless), crf - kStep * refine_step);
+}
+
+// Bits that may be sent at once: 250 ms of the ceiling, so that an IDR never takes longer than that to send.
+[[nodiscard]] inline int rate_buffer_bits(int bitrate) noexcept { return bitrate / 4; }
+
+// Slice threads for software encoding: one core stays free for capture and conversion, and more than four slices
+// cost more bits than they save time.
+[[nodiscard]] inline int software_threads() noexcept {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(cores - 1, 1, 4);
 }
 
 // Whether a change of rate is big enough to restart the encoder's prediction for it.

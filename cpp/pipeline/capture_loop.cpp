@@ -11,6 +11,7 @@ namespace kvm {
 namespace {
 
 constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kThumbnailPatienceNs = 20 * kNsPerMs;
 constexpr std::int64_t kReopenForNs =
     1 * kNsPerSec;  // a mode change or a server restart is over by then, or it is not
 constexpr std::chrono::milliseconds kReopenPause{50};
@@ -38,10 +39,20 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
   while (!stop_) {
     std::unique_ptr<Reconfigure> request;
     bool wanted = false;
+    std::int64_t deadline = kForever;
     {
       const std::lock_guard lock(mutex_);
       request = std::move(reconfigure_);
       wanted = picture_wanted_ || any_credit_locked();
+      // A source that does not keep to fps (the unthrottled pattern) waits for the encoder to take
+      // its last picture.
+      held_back_ = slot_ && !picture_wanted_ && now_ns() < slot_->published_ns + period_ns_;
+      if (picture_wanted_) {
+        deadline = now_ns() + kThumbnailPatienceNs;
+      } else if (held_back_) {
+        wanted = false;
+        deadline = slot_->published_ns + period_ns_;
+      }
       source = source_;
     }
     if (request) {
@@ -52,11 +63,16 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
     // the wire.
     SourceEvent event = Timeout{};
     try {
-      event = source->wait(wanted ? next_ns : kForever, kForever);
+      event = source->wait(wanted ? next_ns : kForever, deadline);
     } catch (const Error& error) {
       event = SourceLost{error.what(), true};
     }
-    if (auto* frame = std::get_if<Frame>(&event)) {
+    if (std::holds_alternative<Timeout>(event) && now_ns() >= deadline) {
+      // Nothing has changed: the picture that is there is the newest.
+      const std::lock_guard lock(mutex_);
+      if (slot_ || view_) picture_wanted_ = false;
+      pictures_.notify_all();
+    } else if (auto* frame = std::get_if<Frame>(&event)) {
       // On a grid while changes keep coming (no drift), from now after a pause (no burst to catch
       // up).
       const std::int64_t period = period_ns_;
@@ -89,7 +105,7 @@ void Pipeline::publish(Frame frame) {
         frame.times.damaged = std::min(frame.times.damaged, slot_->frame.times.damaged);
       }
     }
-    slot_ = Captured{std::move(frame), epoch_};
+    slot_ = Captured{std::move(frame), epoch_, now_ns()};
     picture_wanted_ = false;
   }
   stats_.add_captured(replaced);

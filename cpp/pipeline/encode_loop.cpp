@@ -73,6 +73,7 @@ void Pipeline::encode_loop(std::promise<void>& opened) {
       view_.reset();
       current_ = std::exchange(slot_, std::nullopt);
       view_ = view_of(current_->frame);
+      if (std::exchange(held_back_, false)) source_->wake();
     } else if (work == Work::kRefine) {
       request.refine_step = ++refine_step_;
     }

@@ -212,7 +212,7 @@ std::vector<std::uint8_t> Pipeline::thumbnail(int max_width) {
   View view;
   {
     std::unique_lock lock(mutex_);
-    if (!slot_ && !any_credit_locked() && !ended_ && source_) {
+    if (!any_credit_locked() && !ended_ && source_) {
       picture_wanted_ = true;
       source_->wake();
       pictures_.wait_for(lock, std::chrono::nanoseconds(kThumbnailWaitNs),

@@ -90,6 +90,7 @@ class Pipeline {
   struct Captured {
     Frame frame;
     std::uint64_t epoch = 0;
+    std::int64_t published_ns = 0;
   };
   // The picture that thumbnails are made of; shares the lease.
   struct View {
@@ -143,6 +144,7 @@ class Pipeline {
   std::optional<Error> failure_;
   bool keyframe_wanted_ = false;
   bool picture_wanted_ = false;  // a thumbnail was asked for while nobody watches
+  bool held_back_ = false;       // the capture thread waits for slot_ to be taken
   bool ended_ = false;
   std::string encoder_name_;
   std::string capture_name_;

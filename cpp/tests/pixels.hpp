@@ -1,4 +1,5 @@
-// Pictures for the tests of the convert room, in memory that turns every overrun into a crash or a failed check.
+// Pictures for the tests of the convert room, in memory that turns every overrun into a crash or a
+// failed check.
 #pragma once
 
 #include <sys/mman.h>
@@ -16,7 +17,8 @@
 
 namespace kvm::test {
 
-// `size` bytes that end right before an inaccessible page, and start after one (though not right after).
+// `size` bytes that end right before an inaccessible page, and start after one (though not right
+// after).
 class GuardedBytes {
  public:
   explicit GuardedBytes(std::size_t size) : size_(size) {
@@ -43,8 +45,8 @@ class GuardedBytes {
   std::uint8_t* data_ = nullptr;
 };
 
-// height rows of row_bytes each, `padding` bytes between rows; nothing after the last row's last byte. The padding is
-// filled with a mark that writers must leave alone.
+// height rows of row_bytes each, `padding` bytes between rows; nothing after the last row's last
+// byte. The padding is filled with a mark that writers must leave alone.
 class GuardedPlane {
  public:
   GuardedPlane(int row_bytes, int height, int padding)

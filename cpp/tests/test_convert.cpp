@@ -1,10 +1,10 @@
 #include "convert/convert.hpp"
 
+#include <doctest/doctest.h>
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <doctest/doctest.h>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -21,7 +21,9 @@ namespace {
 
 constexpr PixelFormat kFormats[] = {PixelFormat::kNv12, PixelFormat::kI420, PixelFormat::kI444};
 
-int plane_count(PixelFormat format) { return format == PixelFormat::kNv12 ? 2 : 3; }
+int plane_count(PixelFormat format) {
+  return format == PixelFormat::kNv12 ? 2 : 3;
+}
 
 // Bytes per row and rows of a plane of the coded picture.
 std::pair<int, int> plane_size(PixelFormat format, int plane, int width, int height) {
@@ -36,7 +38,8 @@ bool equal(const CpuPlanes& a, const CpuPlanes& b, PixelFormat format, int width
     const auto i = static_cast<std::size_t>(p);
     const auto [bytes, rows] = plane_size(format, p, width, height);
     for (int y = 0; y < rows; ++y) {
-      if (std::memcmp(a.data[i] + y * a.stride[i], b.data[i] + y * b.stride[i], static_cast<std::size_t>(bytes)) != 0) {
+      if (std::memcmp(a.data[i] + y * a.stride[i], b.data[i] + y * b.stride[i],
+                      static_cast<std::size_t>(bytes)) != 0) {
         return false;
       }
     }
@@ -47,7 +50,8 @@ bool equal(const CpuPlanes& a, const CpuPlanes& b, PixelFormat format, int width
 // The textbook formula on 0…255 values (or means of them).
 std::array<double, 3> exact(double b, double g, double r) {
   const double luma = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  return {16 + 219.0 / 255 * luma, 128 + 224.0 / 255 * (b - luma) / 1.8556, 128 + 224.0 / 255 * (r - luma) / 1.5748};
+  return {16 + 219.0 / 255 * luma, 128 + 224.0 / 255 * (b - luma) / 1.8556,
+          128 + 224.0 / 255 * (r - luma) / 1.5748};
 }
 
 // Planes of a coded picture with marked padding and an inaccessible page behind each.
@@ -61,7 +65,8 @@ struct GuardedYuv {
     }
   }
   [[nodiscard]] bool padding_intact() const {
-    return std::all_of(parts.begin(), parts.end(), [](const auto& part) { return part->padding_intact(); });
+    return std::all_of(parts.begin(), parts.end(),
+                       [](const auto& part) { return part->padding_intact(); });
   }
   std::vector<std::unique_ptr<GuardedPlane>> parts;
   CpuPlanes planes;
@@ -81,7 +86,8 @@ TEST_CASE("every colour is within 0.52 of the exact BT.709 value and inside the 
         const int u = bt709::chroma(bt709::kU, b, g, r, 0);
         const int v = bt709::chroma(bt709::kV, b, g, r, 0);
         const auto want = exact(b, g, r);
-        worst = std::max({worst, std::abs(y - want[0]), std::abs(u - want[1]), std::abs(v - want[2])});
+        worst =
+            std::max({worst, std::abs(y - want[0]), std::abs(u - want[1]), std::abs(v - want[2])});
         low = std::min({low, y, u, v});
         high_luma = std::max(high_luma, y);
         high_chroma = std::max({high_chroma, u, v});
@@ -98,7 +104,8 @@ TEST_CASE("black, white and every grey are exact") {
   CHECK(bt709::luma(0, 0, 0) == 16);
   CHECK(bt709::luma(255, 255, 255) == 235);
   for (int grey = 0; grey < 256; ++grey) {
-    CHECK(bt709::luma(grey, grey, grey) == static_cast<int>(std::floor(16 + 219.0 / 255 * grey + 0.5)));
+    CHECK(bt709::luma(grey, grey, grey) ==
+          static_cast<int>(std::floor(16 + 219.0 / 255 * grey + 0.5)));
     CHECK(bt709::chroma(bt709::kU, grey, grey, grey, 0) == 128);
     CHECK(bt709::chroma(bt709::kV, grey, grey, grey, 0) == 128);
     CHECK(bt709::chroma(bt709::kU, 4 * grey, 4 * grey, 4 * grey, 2) == 128);
@@ -106,19 +113,26 @@ TEST_CASE("black, white and every grey are exact") {
   }
 }
 
-TEST_CASE("the reference takes 4:2:0 chroma from the unrounded mean, repeating the last column and row") {
+TEST_CASE(
+    "the reference takes 4:2:0 chroma from the unrounded mean, repeating the last column and row") {
   std::mt19937 random(1);
-  for (const auto& [width, height] : {std::pair{8, 6}, {7, 6}, {8, 5}, {7, 5}, {1, 1}}) {
+  for (const auto& size : {std::pair{8, 6}, {7, 6}, {8, 5}, {7, 5}, {1, 1}}) {
+    const int width = size.first;
+    const int height = size.second;
     BgraPicture source(width, height, 12);
     for (int round = 0; round < 50; ++round) {
       source.randomize(random);
       YuvPicture nv12(PixelFormat::kNv12, width, height);
       YuvPicture i420(PixelFormat::kI420, width, height);
       YuvPicture i444(PixelFormat::kI444, width, height);
-      for (YuvPicture* out : {&nv12, &i420, &i444}) convert_reference(source.planes(), width, height, *out);
-      const auto pixel = [&](int x, int y) { return source.at(std::min(x, width - 1), std::min(y, height - 1)); };
+      for (YuvPicture* out : {&nv12, &i420, &i444})
+        convert_reference(source.planes(), width, height, *out);
+      const auto pixel = [&](int x, int y) {
+        return source.at(std::min(x, width - 1), std::min(y, height - 1));
+      };
       double worst = 0;
-      const auto check = [&](const YuvPicture& picture, std::size_t plane, int x, int y, double want) {
+      const auto check = [&](const YuvPicture& picture, std::size_t plane, int x, int y,
+                             double want) {
         const CpuPlanes& p = picture.planes();
         worst = std::max(worst, std::abs(p.data[plane][y * p.stride[plane] + x] - want));
       };
@@ -146,7 +160,8 @@ TEST_CASE("the reference takes 4:2:0 chroma from the unrounded mean, repeating t
   }
 }
 
-TEST_CASE("every instruction set gives the reference's bytes and touches nothing else, all sizes 1…67") {
+TEST_CASE(
+    "every instruction set gives the reference's bytes and touches nothing else, all sizes 1…67") {
   std::mt19937 random(2);
   std::set<std::string> names;
   for (int width = 1; width <= 67; ++width) {
@@ -157,16 +172,19 @@ TEST_CASE("every instruction set gives the reference's bytes and touches nothing
         YuvPicture want(format, width, height);
         convert_reference(source.planes(), width, height, want);
         const int padding = uniform(random, 0, 70);
-        on_every_target([&] {
-          names.insert(convert_target());
-          GuardedYuv got(format, width, height, padding);
-          kernels::convert_rect(format, source.planes().data[0], source.planes().stride[0], width, height, got.planes);
-          const bool same = equal(got.planes, want.planes(), format, width, height);
-          if (!same || !got.padding_intact()) {
-            FAIL(convert_target() << ": " << width << "x" << height << " format " << static_cast<int>(format)
-                                  << (same ? ": wrote beyond the rows" : ": differs from the reference"));
-          }
-        });
+        on_every_target(
+            [&] {
+              names.insert(convert_target());
+              GuardedYuv got(format, width, height, padding);
+              kernels::convert_rect(format, source.planes().data[0], source.planes().stride[0],
+                                    width, height, got.planes);
+              const bool same = equal(got.planes, want.planes(), format, width, height);
+              if (!same || !got.padding_intact()) {
+                FAIL(convert_target()
+                     << ": " << width << "x" << height << " format " << static_cast<int>(format)
+                     << (same ? ": wrote beyond the rows" : ": differs from the reference"));
+              }
+            });
       }
     }
   }
@@ -197,7 +215,8 @@ TEST_CASE("only damaged tiles change, and they change completely") {
   for (int round = 0; round < 150; ++round) {
     const int width = uniform(random, 1, 300);
     const int height = uniform(random, 1, 120);
-    const TileMap damage = random_tiles(width, height, static_cast<unsigned>(uniform(random, 0, 100)), random);
+    const TileMap damage =
+        random_tiles(width, height, static_cast<unsigned>(uniform(random, 0, 100)), random);
     BgraPicture before(width, height);
     BgraPicture after(width, height, 8);
     before.randomize(random);
@@ -289,7 +308,8 @@ TEST_CASE("trim_equal_tiles keeps exactly the tiles with a changed byte") {
         const Rect rect = changed.run_rect(row, col, col + 1);
         bool differs = false;
         for (int y = rect.y; y < rect.bottom(); ++y) {
-          differs |= std::memcmp(a.at(rect.x, y), b.at(rect.x, y), static_cast<std::size_t>(4 * rect.width)) != 0;
+          differs |= std::memcmp(a.at(rect.x, y), b.at(rect.x, y),
+                                 static_cast<std::size_t>(4 * rect.width)) != 0;
         }
         changed.set(col, row, differs);
       }
@@ -301,7 +321,8 @@ TEST_CASE("trim_equal_tiles keeps exactly the tiles with a changed byte") {
       for (int row = 0; row < tiles.rows(); ++row) {
         for (int col = 0; col < tiles.cols(); ++col) {
           const bool want = marked.at(col, row) && changed.at(col, row);
-          if (tiles.at(col, row) != want) FAIL(convert_target() << ": tile " << col << "," << row << " of " << width);
+          if (tiles.at(col, row) != want)
+            FAIL(convert_target() << ": tile " << col << "," << row << " of " << width);
         }
       }
     });
@@ -321,7 +342,8 @@ TEST_CASE("trim_equal_tiles sees every single byte of a tile") {
         TileMap tiles = all_tiles(32, 16);
         trim_equal_tiles(a.planes(), b.planes(), tiles);
         byte ^= 0x80;
-        if (tiles.at(0, 0) != (i < 64) || tiles.at(1, 0) != (i >= 64)) FAIL("row " << y << " byte " << i);
+        if (tiles.at(0, 0) != (i < 64) || tiles.at(1, 0) != (i >= 64))
+          FAIL("row " << y << " byte " << i);
       }
     }
   });
@@ -332,7 +354,8 @@ TEST_CASE("copy_tiles copies the marked tiles and nothing else") {
   for (int round = 0; round < 100; ++round) {
     const int width = uniform(random, 1, 200);
     const int height = uniform(random, 1, 100);
-    const TileMap tiles = random_tiles(width, height, static_cast<unsigned>(uniform(random, 0, 100)), random);
+    const TileMap tiles =
+        random_tiles(width, height, static_cast<unsigned>(uniform(random, 0, 100)), random);
     BgraPicture from(width, height, 4);
     BgraPicture to(width, height, 20);
     BgraPicture before(width, height);
@@ -352,12 +375,14 @@ TEST_CASE("copy_tiles copies the marked tiles and nothing else") {
   }
 }
 
-TEST_CASE("for_each_rect covers each marked tile once and no other, and a full picture in one piece") {
+TEST_CASE(
+    "for_each_rect covers each marked tile once and no other, and a full picture in one piece") {
   std::mt19937 random(8);
   for (int round = 0; round < 300; ++round) {
     const int width = uniform(random, 1, 250);
     const int height = uniform(random, 1, 250);
-    const TileMap tiles = random_tiles(width, height, static_cast<unsigned>(uniform(random, 0, 100)), random);
+    const TileMap tiles =
+        random_tiles(width, height, static_cast<unsigned>(uniform(random, 0, 100)), random);
     std::vector<int> seen(static_cast<std::size_t>(width * height), 0);
     for_each_rect(tiles, [&](const Rect& rect) {
       REQUIRE(!rect.empty());
@@ -370,7 +395,8 @@ TEST_CASE("for_each_rect covers each marked tile once and no other, and a full p
     bool right = true;
     for (int y = 0; y < height; ++y) {
       for (int x = 0; x < width; ++x) {
-        right &= seen[static_cast<std::size_t>(y * width + x)] == (tiles.at(x / kTile, y / kTile) ? 1 : 0);
+        right &= seen[static_cast<std::size_t>(y * width + x)] ==
+                 (tiles.at(x / kTile, y / kTile) ? 1 : 0);
       }
     }
     CHECK(right);

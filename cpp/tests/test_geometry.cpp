@@ -13,7 +13,9 @@ int uniform(std::mt19937& random, int low, int high) {
   return low + static_cast<int>(random() % static_cast<unsigned>(high - low + 1));
 }
 
-Rect tile_rect(int col, int row) { return {col * kTile, row * kTile, kTile, kTile}; }
+Rect tile_rect(int col, int row) {
+  return {col * kTile, row * kTile, kTile, kTile};
+}
 
 template <typename Fn>
 void for_each_tile(const TileMap& tiles, Fn&& fn) {
@@ -29,8 +31,8 @@ TileMap random_map(std::mt19937& random, int width, int height, unsigned percent
 }
 
 Rect random_rect(std::mt19937& random, int width, int height) {
-  return {uniform(random, -40, width + 40), uniform(random, -40, height + 40), uniform(random, -5, width + 60),
-          uniform(random, -5, height + 60)};
+  return {uniform(random, -40, width + 40), uniform(random, -40, height + 40),
+          uniform(random, -5, width + 60), uniform(random, -5, height + 60)};
 }
 
 }  // namespace
@@ -47,7 +49,8 @@ TEST_CASE("intersect") {
 }
 
 TEST_CASE("a map has a tile for every pixel, partial ones included") {
-  for (const auto& [size, tiles] : {std::pair{1, 1}, {15, 1}, {16, 1}, {17, 2}, {1080, 68}, {1920, 120}}) {
+  for (const auto& [size, tiles] :
+       {std::pair{1, 1}, {15, 1}, {16, 1}, {17, 2}, {1080, 68}, {1920, 120}}) {
     CHECK(TileMap(size, 16).cols() == tiles);
     CHECK(TileMap(16, size).rows() == tiles);
   }
@@ -101,7 +104,8 @@ TEST_CASE("merge and subtract are the union and the difference, tile by tile") {
       const bool either = a.at(col, row) || b.at(col, row);
       const bool only_a = a.at(col, row) && !b.at(col, row);
       in_merged += either ? 1 : 0;
-      if (merged.at(col, row) != either || rest.at(col, row) != only_a) FAIL("tile " << col << "," << row);
+      if (merged.at(col, row) != either || rest.at(col, row) != only_a)
+        FAIL("tile " << col << "," << row);
     });
     CHECK(merged.count() == in_merged);
     CHECK(merged.any() == (in_merged != 0));
@@ -118,7 +122,8 @@ TEST_CASE("intersects asks for marked tiles under the rectangle") {
     const Rect inside = intersect(rect, {0, 0, width, height});
     bool want = false;
     for_each_tile(tiles, [&](int col, int row) {
-      want |= !inside.empty() && tiles.at(col, row) && !intersect(inside, tile_rect(col, row)).empty();
+      want |=
+          !inside.empty() && tiles.at(col, row) && !intersect(inside, tile_rect(col, row)).empty();
     });
     CHECK(tiles.intersects(rect) == want);
   }
@@ -129,7 +134,8 @@ TEST_CASE("for_each_run visits maximal runs, top to bottom and left to right") {
   for (int round = 0; round < 500; ++round) {
     const int width = uniform(random, 1, 400);
     const int height = uniform(random, 1, 100);
-    const TileMap tiles = random_map(random, width, height, static_cast<unsigned>(uniform(random, 0, 100)));
+    const TileMap tiles =
+        random_map(random, width, height, static_cast<unsigned>(uniform(random, 0, 100)));
     TileMap seen(width, height);
     std::pair<int, int> last{-1, -1};
     tiles.for_each_run([&](int row, int begin, int end) {

@@ -1,6 +1,6 @@
+#include <doctest/doctest.h>
 #include <algorithm>
 #include <cmath>
-#include <doctest/doctest.h>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -19,7 +19,8 @@ std::vector<std::pair<int, double>> exact_taps(int src, int dst, int i) {
   const double step = static_cast<double>(src) / dst;
   if (dst <= src) {
     for (int k = 0; k < src; ++k) {
-      const double covered = std::min<double>(k + 1, (i + 1) * step) - std::max<double>(k, i * step);
+      const double covered =
+          std::min<double>(k + 1, (i + 1) * step) - std::max<double>(k, i * step);
       if (covered > 0) taps.emplace_back(k, covered / step);
     }
   } else {
@@ -33,7 +34,8 @@ std::vector<std::pair<int, double>> exact_taps(int src, int dst, int i) {
 
 double worst_error(const BgraPicture& source, const Scaler& scaler) {
   std::vector<std::vector<std::pair<int, double>>> columns;
-  for (int x = 0; x < scaler.width(); ++x) columns.push_back(exact_taps(source.width(), scaler.width(), x));
+  for (int x = 0; x < scaler.width(); ++x)
+    columns.push_back(exact_taps(source.width(), scaler.width(), x));
   double worst = 0;
   for (int y = 0; y < scaler.height(); ++y) {
     const auto rows = exact_taps(source.height(), scaler.height(), y);
@@ -70,14 +72,16 @@ TEST_CASE("a picture of one colour stays exactly that colour") {
     const int dw = uniform(random, 1, 120);
     const int dh = uniform(random, 1, 120);
     BgraPicture source(sw, sh);
-    const std::uint8_t colour[4] = {static_cast<std::uint8_t>(random()), static_cast<std::uint8_t>(random()), 255, 0};
+    const std::uint8_t colour[4] = {static_cast<std::uint8_t>(random()),
+                                    static_cast<std::uint8_t>(random()), 255, 0};
     source.fill(colour[0], colour[1], colour[2], colour[3]);
     on_every_target([&] {
       Scaler scaler(sw, sh, dw, dh);
       CHECK(scaler.scale(source.planes(), all_tiles(sw, sh)).count() == all_tiles(dw, dh).count());
       const auto out = pixels_of(scaler);
       for (std::size_t i = 0; i < out.size(); ++i) {
-        if (out[i] != colour[i % 4]) FAIL(sw << "x" << sh << " to " << dw << "x" << dh << ": byte " << i);
+        if (out[i] != colour[i % 4])
+          FAIL(sw << "x" << sh << " to " << dw << "x" << dh << ": byte " << i);
       }
     });
   }
@@ -104,16 +108,18 @@ TEST_CASE("halving is the rounded mean of 2x2") {
   for (int y = 0; y < 24; ++y) {
     for (int x = 0; x < 32; ++x) {
       for (int c = 0; c < 4; ++c) {
-        const int sum = source.at(2 * x, 2 * y)[c] + source.at(2 * x + 1, 2 * y)[c] + source.at(2 * x, 2 * y + 1)[c] +
-                        source.at(2 * x + 1, 2 * y + 1)[c];
-        right &= scaler.planes().data[0][y * scaler.planes().stride[0] + 4 * x + c] == (sum + 2) / 4;
+        const int sum = source.at(2 * x, 2 * y)[c] + source.at(2 * x + 1, 2 * y)[c] +
+                        source.at(2 * x, 2 * y + 1)[c] + source.at(2 * x + 1, 2 * y + 1)[c];
+        right &=
+            scaler.planes().data[0][y * scaler.planes().stride[0] + 4 * x + c] == (sum + 2) / 4;
       }
     }
   }
   CHECK(right);
 }
 
-TEST_CASE("any size: close to the exact area mean or bilinear value, the same on every instruction set") {
+TEST_CASE(
+    "any size: close to the exact area mean or bilinear value, the same on every instruction set") {
   std::mt19937 random(4);
   for (int round = 0; round < 120; ++round) {
     const int sw = uniform(random, 1, 90);
@@ -128,7 +134,8 @@ TEST_CASE("any size: close to the exact area mean or bilinear value, the same on
       static_cast<void>(scaler.scale(source.planes(), all_tiles(sw, sh)));
       if (first.empty()) {
         first = pixels_of(scaler);
-        // Half a step of rounding, 2^-8 of the row between the passes, and weights that are off by up to 2^-15 each.
+        // Half a step of rounding, 2^-8 of the row between the passes, and weights that are off by
+        // up to 2^-15 each.
         CHECK(worst_error(source, scaler) <= 0.6);
       } else {
         CHECK(pixels_of(scaler) == first);
@@ -139,12 +146,16 @@ TEST_CASE("any size: close to the exact area mean or bilinear value, the same on
 
 TEST_CASE("extreme ratios") {
   std::mt19937 random(5);
-  for (const auto& [sw, sh, dw, dh] : {std::array{2000, 3, 1, 1}, {3, 1500, 2, 700}, {1, 1, 500, 3}, {2, 1, 333, 17}}) {
-    BgraPicture source(sw, sh);
+  struct Sizes {
+    int sw, sh, dw, dh;
+  };
+  for (const Sizes& s :
+       {Sizes{2000, 3, 1, 1}, {3, 1500, 2, 700}, {1, 1, 500, 3}, {2, 1, 333, 17}}) {
+    BgraPicture source(s.sw, s.sh);
     source.randomize(random);
     on_every_target([&] {
-      Scaler scaler(sw, sh, dw, dh);
-      static_cast<void>(scaler.scale(source.planes(), all_tiles(sw, sh)));
+      Scaler scaler(s.sw, s.sh, s.dw, s.dh);
+      static_cast<void>(scaler.scale(source.planes(), all_tiles(s.sw, s.sh)));
       CHECK(worst_error(source, scaler) <= 1.0);
     });
   }
@@ -165,7 +176,8 @@ TEST_CASE("scaling by damage gives what scaling the whole gives, and reports all
       const auto before = pixels_of(by_damage);
       BgraPicture fresh(sw, sh);
       fresh.randomize(random);
-      const TileMap damage = random_tiles(sw, sh, static_cast<unsigned>(uniform(random, 0, 40)), random);
+      const TileMap damage =
+          random_tiles(sw, sh, static_cast<unsigned>(uniform(random, 0, 40)), random);
       copy_tiles(fresh.planes(), source.planes(), damage);
       const TileMap written = by_damage.scale(source.planes(), damage);
       CHECK(written.any() == damage.any());

@@ -15,7 +15,6 @@ Nothing is imported before it is used: ``import kvmstream`` itself loads no nati
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
 __all__ = [
     "AuthenticationFailed",
@@ -45,6 +44,9 @@ __all__ = [
     "encoders",
     "screenshot",
 ]
+
+# What typing.TYPE_CHECKING is, without the time that importing typing takes.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ._listing import displays, encoders

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import av
 import av.error
+from av.video.reformatter import VideoReformatter
 
 from .errors import ProtocolError, StreamClosed
 
@@ -32,10 +33,13 @@ _FULL = 2
 class Picture:
     """A decoded picture that is not RGB yet."""
 
-    __slots__ = ("_frame", "height", "width")
+    __slots__ = ("_converter", "_frame", "height", "width")
 
-    def __init__(self, frame: VideoFrame, width: int, height: int) -> None:
+    def __init__(
+        self, frame: VideoFrame, width: int, height: int, converter: VideoReformatter
+    ) -> None:
         self._frame = frame
+        self._converter = converter
         self.width = width
         self.height = height
 
@@ -45,11 +49,13 @@ class Picture:
 
         matrix = int(self._frame.colorspace)
         # What an encoder does not say is BT.709 limited in this project; swscale would assume BT.601.
-        rgb = self._frame.reformat(
+        rgb = self._converter.reformat(
+            self._frame,
             format="rgb24",
             src_colorspace=_BT709 if matrix in (0, _UNSPECIFIED) else matrix,
             src_color_range=_FULL if int(self._frame.color_range) == _FULL else _LIMITED,
             dst_color_range=_FULL,
+            threads=1,  # starting more takes longer than the conversion
         ).to_ndarray()
         return np.ascontiguousarray(rgb[: self.height, : self.width])
 
@@ -67,6 +73,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._context: VideoCodecContext | None = None
+        self._converter = VideoReformatter()
         self._generation = 0
         self._closed = False
         self.waiting = True
@@ -113,7 +120,7 @@ class Decoder:
                 f"{frame.width}×{frame.height}"
             )
         self.waiting = False
-        return Picture(frame, packet.width, packet.height)
+        return Picture(frame, packet.width, packet.height, self._converter)
 
     def close(self) -> None:
         """Free the decoder; idempotent."""

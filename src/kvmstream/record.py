@@ -25,6 +25,7 @@ _FRAGMENT_SECONDS = 1.0  # of video in a fragment, at the most
 _FRAGMENT_BYTES = 4 << 20
 _FLUSH_PERIOD = 0.5  # seconds of wall-clock time until what was written is on its way to the disk
 _HALF = Fraction(1, 2)
+_MOST_SHIFT = 2  # frames
 _FIRST_GUESS = 1 / 60  # seconds that the only frame of a file lasts when nothing else is known
 
 
@@ -37,8 +38,8 @@ class Recorder:
 
     The file name's ending chooses the container: .mp4 and .m4v (fragmented MP4), .mkv (Matroska), .h264 and .264 (the
     bare stream, without times). An existing file is replaced. The file is playable at any moment: when the process dies
-    at most the last second is lost. Frame times are the packets' own (variable frame rate; jitter below half a frame's
-    time is taken out where frames come at full speed), and the last frame lasts until close().
+    at most the last second is lost. Frame times are the packets' own (variable frame rate; where frames come faster
+    than the stream's frame rate for a moment, they are spread to it), and the last frame lasts until close().
 
     A new generation (another size or encoder) starts a new file: out.mp4, out-2.mp4, … (`paths`). Packets before the
     first keyframe are passed over (`skipped`). The coded size is even: a picture of odd size is recorded with its last
@@ -241,7 +242,7 @@ class _File:
         return max(1, self._interval, elapsed)
 
     def _time_after(self, previous: int, pts: int) -> int:
-        """Return when a frame is shown: at `pts`, but less than half a frame later where it comes too early.
+        """Return when a frame is shown: at `pts`, but up to two frames later where it comes too early.
 
         Up to version 6 the ffmpeg command counts time in frames of the SPS's rate, rounded, and complains about two
         frames in one count, which a jitter of microseconds brings about.
@@ -252,7 +253,7 @@ class _File:
         if rate:
             taken = math.floor(previous * rate / self._muxer.ticks + _HALF)
             earliest = math.floor((taken + _HALF) * self._muxer.ticks / rate) + 1
-            if 0 < earliest - time < self._muxer.ticks / rate / 2:
+            if 0 < earliest - time < _MOST_SHIFT * self._muxer.ticks / rate:
                 return earliest
         return time
 

@@ -24,6 +24,14 @@ constexpr std::size_t kSlots = 4;  // requests on their way while one piece is c
 // Runs closer than this are read together: a request costs more than that many tiles.
 constexpr int kMergeGapTiles = 4;
 
+// From one tile in this many changed on, copying them out of the slots costs more than the slots save.
+constexpr std::size_t kDirectShare = 6;
+
+bool is_large(const TileMap& tiles) noexcept {
+  return tiles.count() * 2 >
+         static_cast<std::size_t>(tiles.cols()) * static_cast<std::size_t>(tiles.rows());
+}
+
 // A corner of a picture as a picture of its own.
 CpuPlanes corner(const CpuPlanes& planes, const Rect& rect) noexcept {
   CpuPlanes part = planes;
@@ -153,7 +161,8 @@ bool Reader::attach_sysv(std::size_t bytes) {
   return attached;
 }
 
-void Reader::widen(TileMap& tiles) const {
+void Reader::widen(TileMap& tiles) {
+  direct_ = mostly_changed_ && is_large(tiles);
   for (int row = 0; row < tiles.rows(); ++row) {
     const std::uint8_t* marks = tiles.row_ptr(row);
     int last = -1;
@@ -164,8 +173,8 @@ void Reader::widen(TileMap& tiles) const {
       }
       last = col;
     }
-    // Only whole rows can be read in place, which pays where nearly everything changes (video).
-    if (mostly_changed_ && last >= 0) tiles.add({0, row * kTile, tiles.width(), kTile});
+    // Only whole rows can be read in place, which pays where much of what is read has changed (video).
+    if (direct_ && last >= 0) tiles.add({0, row * kTile, tiles.width(), kTile});
   }
 }
 
@@ -246,7 +255,7 @@ std::optional<TileMap> Reader::read(const TileMap& tiles, const FramePool::Buffe
                                     FramePool::Buffer& buffer, const Decorate& decorate) {
   xcb_connection_t* c = connection_.get();
   const auto buffer_offset = static_cast<std::size_t>(buffer.planes.data[0] - memory_->data);
-  const std::vector<Piece> pieces = plan(tiles, mostly_changed_, buffer_offset);
+  const std::vector<Piece> pieces = plan(tiles, direct_, buffer_offset);
   const auto request = [&](const Piece& piece) -> unsigned {
     const Rect& r = piece.rect;
     const auto x = static_cast<std::int16_t>(area_.x + r.x);
@@ -283,7 +292,7 @@ std::optional<TileMap> Reader::read(const TileMap& tiles, const FramePool::Buffe
   }
   if (newest != nullptr) {
     TileMap stale = buffer.stale;
-    if (mostly_changed_) {
+    if (direct_) {
       stale.subtract(tiles);  // read in place
     } else {
       stale.subtract(changed);
@@ -291,10 +300,7 @@ std::optional<TileMap> Reader::read(const TileMap& tiles, const FramePool::Buffe
     copy_tiles(newest->planes, buffer.planes, stale);
   }
   buffer.stale.clear();
-  const std::size_t read_tiles = tiles.count();
-  const std::size_t all_tiles =
-      static_cast<std::size_t>(tiles.cols()) * static_cast<std::size_t>(tiles.rows());
-  if (read_tiles * 2 > all_tiles) mostly_changed_ = changed.count() * 4 > all_tiles * 3;
+  if (is_large(tiles)) mostly_changed_ = changed.count() * kDirectShare > tiles.count();
   return changed;
 }
 

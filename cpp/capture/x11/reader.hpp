@@ -32,7 +32,7 @@ class Reader {
   using Decorate = std::function<void(const CpuPlanes& planes, const Rect& rect)>;
 
   // Grows `tiles` to what read() will touch: neighbouring runs are cheaper read together.
-  void widen(TileMap& tiles) const;
+  void widen(TileMap& tiles);
   // Reads `tiles` (after widen()) and makes `buffer` the picture of now: tiles that differ from
   // `newest` come from the server, its stale ones from `newest` (null = there is none, all tiles
   // count as changed). Returns the tiles that differ; nothing when the server refused (geometry
@@ -66,6 +66,7 @@ class Reader {
   std::shared_ptr<Memory> memory_;
   std::size_t scratch_offset_ = 0;  // of the slots in the mapping, behind the pool's buffers
   std::size_t slot_bytes_ = 0;
+  bool direct_ = false;         // this read
   bool mostly_changed_ = true;  // of the last large read
   std::optional<FramePool> pool_;
 };

@@ -24,6 +24,7 @@ extern "C" {
 #include "encode/avcodec/ffmpeg.hpp"
 #include "encode/avcodec/settings.hpp"
 #include "encode/h264_sps.hpp"
+#include "encode/presets.hpp"
 #include "encode/rate.hpp"
 
 namespace kvm {

@@ -9,17 +9,14 @@ extern "C" {
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <thread>
+
+#include "encode/presets.hpp"
+#include "encode/rate.hpp"
 
 namespace kvm {
 namespace {
 
 using enum RateMode;
-
-constexpr std::array kX264Presets{"ultrafast", "superfast", "veryfast", "faster",   "fast",
-                                  "medium",    "slow",      "slower",   "veryslow", "placebo"};
-constexpr std::array kX264Tunes{"film", "animation", "grain",      "stillimage",
-                                "psnr", "ssim",      "fastdecode", "zerolatency"};
 
 constexpr std::array kNv12{PixelFormat::kNv12};
 constexpr std::array kI444{PixelFormat::kI444};
@@ -162,18 +159,6 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
      .unused = kAllUnused},
 }};
 
-template <typename Names>
-[[nodiscard]] bool contains(const Names& names, std::string_view name) {
-  return std::any_of(names.begin(), names.end(), [&](const char* each) { return name == each; });
-}
-
-template <typename Names>
-[[nodiscard]] std::string join(const Names& names) {
-  std::string text;
-  for (const char* name : names) text += (text.empty() ? "" : ", ") + std::string(name);
-  return text;
-}
-
 [[nodiscard]] AVPixelFormat to_av(PixelFormat format) {
   switch (format) {
     case PixelFormat::kNv12: return AV_PIX_FMT_NV12;
@@ -188,12 +173,6 @@ template <typename Names>
   const auto at = std::find_if(kX264Presets.begin(), kX264Presets.end(),
                                [&](const char* name) { return preset == name; });
   return settings.preset_values[static_cast<std::size_t>(at - kX264Presets.begin())];
-}
-
-// "film" → "film,zerolatency": a tune chosen for the look must not bring delay back.
-[[nodiscard]] std::string x264_tune(const std::string& tune) {
-  if (tune.empty() || tune.find("zerolatency") != std::string::npos) return "zerolatency";
-  return tune + ",zerolatency";
 }
 
 // Not std::to_string: the decimal point must not follow the process's locale.
@@ -246,27 +225,6 @@ const EncoderSettings* find_encoder_settings(std::string_view name) {
   return nullptr;
 }
 
-void check_preset_and_tune(const std::string& preset, const std::string& tune) {
-  if (!contains(kX264Presets, preset)) {
-    throw Error(ErrorKind::kConfig,
-                "preset = \"" + preset + "\": must be one of " + join(kX264Presets));
-  }
-  // x264 takes several tunes at once, with these separators.
-  for (std::size_t begin = 0; begin < tune.size();) {
-    const std::size_t end = std::min(tune.find_first_of(",./-+", begin), tune.size());
-    const std::string one = tune.substr(begin, end - begin);
-    if (!contains(kX264Tunes, one)) {
-      throw Error(ErrorKind::kConfig, "tune = \"" + tune + "\": must be one of " + join(kX264Tunes));
-    }
-    begin = end + 1;
-  }
-}
-
-int software_threads() noexcept {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::clamp(cores - 1, 1, 4);
-}
-
 void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
                     const EncoderFormat& format, const StreamConfig& config, AVCodecContext& context,
                     ff::Dictionary& options, std::vector<std::string>& notes) {
@@ -305,7 +263,7 @@ void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
   if (settings.preset_key != nullptr) {
     set_known(settings.preset_key, preset_value(settings, config.preset));
   }
-  if (!settings.hardware) set_known("tune", x264_tune(config.tune));
+  if (!settings.hardware) set_known("tune", low_delay_tune(config.tune));
   for (const CodecOption& option : settings.options) set_known(option.key, option.value);
   for (const CodecOption& option : attempt.options) set_known(option.key, option.value);
 
@@ -315,7 +273,7 @@ void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
     notes.push_back(std::string(settings.name) + ": " + field + " has no counterpart");
   }
   const bool crf_unused = attempt.rate == kVbr || attempt.rate == kCbr;
-  if (crf_unused && !contains(settings.unused, "crf")) {
+  if (crf_unused && !contains_name(settings.unused, "crf")) {
     notes.push_back(std::string(settings.name) + ": crf has no counterpart in this driver's rate control");
   }
   if (attempt.rate == kConstantQp) {

@@ -58,20 +58,10 @@ struct EncoderSettings {
 [[nodiscard]] std::span<const EncoderSettings> all_encoder_settings();
 [[nodiscard]] const EncoderSettings* find_encoder_settings(std::string_view name);
 
-// Throws Error{kConfig} naming the valid ones unless `preset` and `tune` are x264's names.
-void check_preset_and_tune(const std::string& preset, const std::string& tune);
-
 // Fills `context` and `options` for avcodec_open2(). Options that this build of libavcodec does not know are left out
 // with a line in `notes`.
 void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
                     const EncoderFormat& format, const StreamConfig& config, AVCodecContext& context,
                     ff::Dictionary& options, std::vector<std::string>& notes);
-
-// Bits that may be sent at once: 250 ms of the ceiling, so that an IDR never takes longer than that to send.
-[[nodiscard]] inline int rate_buffer_bits(int bitrate) noexcept { return bitrate / 4; }
-
-// Slice threads for software encoding: one core stays free for capture and conversion, and more than four slices
-// cost more bits than they save time.
-[[nodiscard]] int software_threads() noexcept;
 
 }  // namespace kvm

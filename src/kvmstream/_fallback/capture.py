@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +20,9 @@ from .monitors import (
     parse_display,
     uses_x11,
 )
+from .reader import open_reader
 from .waker import FOREVER, Waker
-from .x11 import XConnection, XServerGone
+from .x11 import XServerGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .frames import Pixels
+    from .reader import Reader
     from .settings import Settings
+    from .x11 import XConnection
 
 __all__ = ["ScreenSource"]
 
@@ -43,7 +45,6 @@ _POLL_IDLE_NS = (
     50 * _MS
 )  # without DAMAGE: between two reads of a screen that was still for a second
 _ACTIVE_FOR_NS = 1_000 * _MS
-_MSS_MINIMUM = (10, 2)  # the first whose X11 backend survives the server's death
 
 
 class ScreenSource:
@@ -51,14 +52,20 @@ class ScreenSource:
 
     unthrottled = False
 
-    def __init__(self, settings: Settings, on_cursor: Callable[[CursorTuple], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_cursor: Callable[[CursorTuple], None],
+        log: Callable[[int, str, str], None],
+    ) -> None:
         self._settings = settings
         self._on_cursor = on_cursor
+        self._log = log
         self._server, self._wanted = parse_display(settings.display)
         self._waker = Waker()
         self._lock = threading.Lock()  # guards _screen against snapshot()
         self._connection: XConnection | None = None
-        self._grabber: Any = None
+        self._reader: Reader | None = None
         self._area: Rect = (0, 0, 0, 0)
         self._opened_before = False
         self._reset()
@@ -84,9 +91,11 @@ class ScreenSource:
     @property
     def description(self) -> str:
         """What is really in use."""
+        reader = self._reader.name if self._reader is not None else ""
         if self._connection is None:
-            return "mss (polling)"
-        return f"x11 (mss, {'XDamage' if self._has_damage else 'polling: no DAMAGE extension'})"
+            return f"{reader} (polling)"
+        watch = "XDamage" if self._has_damage else "polling: no DAMAGE extension"
+        return f"x11 ({reader}, {watch})"
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
@@ -115,7 +124,9 @@ class ScreenSource:
             found = mss_monitors()
             where = "this computer"
         self._area = choose_area(found, where, self._wanted, region, lenient=self._opened_before)
-        self._grabber = _open_mss(self._connection)
+        self._reader, why = open_reader(self._connection)
+        if why:
+            self._log(30, "capture", f"reading over the X connection, which is slower: {why}")
         first = self._grab((0, 0, self._area[2], self._area[3]))
         self.height, self.width = first.shape[:2]  # macOS gives more pixels than points
         with self._lock:
@@ -125,11 +136,9 @@ class ScreenSource:
         self._damaged_ns = time.perf_counter_ns()
 
     def _release(self) -> None:
-        if self._grabber is not None:
-            # With the server gone there is nothing left to free.
-            with contextlib.suppress(*_MSS_ERRORS):
-                self._grabber.close()
-            self._grabber = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -250,24 +259,15 @@ class ScreenSource:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def _grab(self, rect: Rect) -> Pixels:
-        """Reads a rectangle of the picture. Raises :exc:`CaptureError` when mss cannot."""
+        """Reads a rectangle of the picture. Raises :exc:`CaptureError`."""
+        assert self._reader is not None
         x, y, width, height = rect
-        box = {
-            "left": self._area[0] + x,
-            "top": self._area[1] + y,
-            "width": width,
-            "height": height,
-        }
         try:
-            shot = self._grabber.grab(box)
-        except _MSS_ERRORS as error:
+            return self._reader.read((self._area[0] + x, self._area[1] + y, width, height))
+        except CaptureError:
             if self._connection is not None:
                 self._connection.poll()  # raises when the server is gone, which is then the better reason
-            raise CaptureError(
-                f"the screen could not be read at {width}x{height}+{box['left']}+{box['top']}: "
-                f"{str(error) or type(error).__name__}"
-            ) from None
-        return np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
+            raise
 
     def _capture(self) -> Delta | None:
         damaged, self._damaged_ns = self._damaged_ns, 0
@@ -301,7 +301,8 @@ class ScreenSource:
         return self._delta(patches, damaged, captured) if patches else None
 
     def _geometry_is_new(self) -> bool:
-        assert self._connection is not None
+        if self._connection is None:
+            return False
         time.sleep(0.01)  # the event may still be on its way
         self._drain_events()
         return self._geometry_dirty
@@ -346,31 +347,3 @@ class ScreenSource:
 
     def _delta(self, patches: list[Patch], damaged_ns: int, captured_ns: int) -> Delta:
         return Delta(self.epoch, self.width, self.height, patches, damaged_ns, captured_ns)
-
-
-def _mss_errors() -> tuple[type[Exception], ...]:
-    from mss.exception import ScreenShotError
-
-    # mss 10.2 asserts (or with -O trips over a NULL pointer) when the server dies under a request.
-    return (ScreenShotError, AssertionError, ValueError, OSError)
-
-
-_MSS_ERRORS = _mss_errors()
-
-
-def _open_mss(connection: XConnection | None) -> Any:
-    import mss
-
-    version = tuple(int(part) for part in mss.__version__.split(".")[:2])
-    if connection is not None and version < _MSS_MINIMUM:
-        raise CaptureError(
-            f"mss {mss.__version__} ends the whole process when the X server goes away; "
-            "10.2 or newer is needed: pip install --upgrade mss"
-        )
-    try:
-        return mss.MSS(display=connection.display) if connection is not None else mss.MSS()
-    except _MSS_ERRORS as error:
-        raise CaptureError(
-            f"mss cannot open the screen: {error}; on Debian it needs "
-            "libxcb1 libxcb-randr0 libxcb-render0 libxcb-shm0 libxcb-xfixes0"
-        ) from None

@@ -10,13 +10,11 @@ from kvmstream.errors import CaptureError, KvmStreamError
 from .waker import FOREVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .cursor import CursorTuple
     from .frames import Delta
     from .settings import Settings
     from .shared import Promise, Shared
-    from .source import Source
+    from .source import MakeSource, Source
 
 __all__ = ["CaptureLoop"]
 
@@ -32,7 +30,7 @@ class CaptureLoop:
     def __init__(
         self,
         shared: Shared,
-        make_source: Callable[[Settings, Callable[[CursorTuple], None]], Source],
+        make_source: MakeSource,
     ) -> None:
         self._shared = shared
         self._make_source = make_source
@@ -56,7 +54,7 @@ class CaptureLoop:
                 shared.source.close()
 
     def _open(self, settings: Settings) -> Source:
-        source = self._make_source(settings, self._publish_cursor)
+        source = self._make_source(settings, self._publish_cursor, self._shared.log)
         try:
             source.open()
         except BaseException:

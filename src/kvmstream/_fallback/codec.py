@@ -294,7 +294,7 @@ def _brief(error: Exception) -> str:
 
 def _parameter_sets(data: bytes) -> bytes:
     """SPS and PPS of an Annex B access unit; b"" unless both are there."""
-    starts = [match.end() for match in re.finditer(rb"\0\0\1", data)]
+    starts = [match.end() for match in re.finditer(b"\0\0\1", data)]
     found = {}
     for index, start in enumerate(starts):
         end = starts[index + 1] - 3 if index + 1 < len(starts) else len(data)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .ladder import Ladder
     from .packets import Subscription
     from .settings import Settings
-    from .source import Source
+    from .source import MakeSource
 
 __all__ = ["Engine"]
 
@@ -35,7 +35,7 @@ class Engine:
     def __init__(
         self,
         settings: Settings,
-        make_source: Callable[[Settings, Callable[[CursorTuple], None]], Source],
+        make_source: MakeSource,
         make_ladder: Callable[[Settings], Ladder],
     ) -> None:
         self.shared = Shared(settings)

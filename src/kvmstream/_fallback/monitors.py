@@ -80,6 +80,11 @@ def why_unreadable(connection: XConnection) -> str:
             f"X server {connection.display!r} is Xwayland: a Wayland compositor draws the screen, and what X11 could "
             "read would be black; log in to an X11 (Xorg) session"
         )
+    if not connection.image.is_bgrx:
+        return (
+            f"X server {connection.display!r} has a root window of depth {connection.image.depth}; 24-bit colour "
+            "(32 bits per pixel, BGRX) is needed: set the screen to 24-bit colour"
+        )
     return ""
 
 

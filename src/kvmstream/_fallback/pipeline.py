@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "make_source"]
 
 
-def make_source(settings: Settings, on_cursor: Callable[[CursorTuple], None]) -> Source:
+def make_source(
+    settings: Settings,
+    on_cursor: Callable[[CursorTuple], None],
+    log: Callable[[int, str, str], None],
+) -> Source:
     """The capture that `settings` ask for, not yet open."""
     if settings.source == "pattern":
         from .pattern import PatternSource
@@ -29,7 +33,7 @@ def make_source(settings: Settings, on_cursor: Callable[[CursorTuple], None]) ->
         return PatternSource(settings)
     from .capture import ScreenSource
 
-    return ScreenSource(settings, on_cursor)
+    return ScreenSource(settings, on_cursor, log)
 
 
 def make_ladder(settings: Settings) -> Ladder:

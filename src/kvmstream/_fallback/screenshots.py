@@ -28,7 +28,7 @@ def screenshot(
         display=display, region=region, width=width, height=height, cursor=cursor, source=source
     )
     settings.validate()
-    screen = make_source(settings, lambda _: None)
+    screen = make_source(settings, lambda _: None, lambda *_: None)
     try:
         screen.open()
         deadline = time.perf_counter_ns() + _PATIENCE_NS

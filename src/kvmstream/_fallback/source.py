@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from .frames import Delta, Pixels
+    from collections.abc import Callable
 
-__all__ = ["Source"]
+    from .cursor import CursorTuple
+    from .frames import Delta, Pixels
+    from .settings import Settings
+
+__all__ = ["MakeSource", "Source"]
 
 
 class Source(Protocol):
@@ -39,3 +43,15 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Idempotent."""
+
+
+class MakeSource(Protocol):
+    """Makes a source that is not yet open."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        on_cursor: Callable[[CursorTuple], None],
+        log: Callable[[int, str, str], None],
+        /,
+    ) -> Source: ...

@@ -152,6 +152,12 @@ class XConnection(XWire):
             pass
         return names
 
+    def get_image(self, x: int, y: int, width: int, height: int) -> memoryview:
+        """Pixels of the root window, as :attr:`image` says. Raises :exc:`XError` outside of it."""
+        z_pixmap, all_planes = 2, 0xFFFFFFFF
+        request = struct.pack("<IhhHHI", self.root, x, y, width, height, all_planes)
+        return memoryview(self._ask(73, z_pixmap, request))[32 : 32 + width * height * 4]
+
     # -- watching -----------------------------------------------------------------------------------------------------
 
     def watch(self, *, cursor: bool) -> bool:
@@ -163,8 +169,10 @@ class XConnection(XWire):
         fixes = self._versioned("XFIXES", 5, 0)
         if cursor and fixes is not None:
             self._send(fixes.opcode, 3, struct.pack("<II", self.root, 1))
+        if fixes is None:  # damage is fetched as one of its regions
+            return False
         damage = self._versioned("DAMAGE", 1, 1)
-        if damage is None or fixes is None:
+        if damage is None:
             return False
         self._region = self._new_id()
         self._send(fixes.opcode, 5, struct.pack("<I", self._region))

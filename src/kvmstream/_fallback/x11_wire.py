@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Extension", "XError", "XServerGone", "XWire", "parse_display"]
+__all__ = ["Extension", "ImageFormat", "XError", "XServerGone", "XWire", "parse_display"]
 
 _REPLY_TIMEOUT = 5.0  # seconds; a server that is stopped, not dead, must not hang a thread for ever
 _MAX_REPLY = 64 << 20  # bytes; far above any reply that we ask for
@@ -33,6 +33,25 @@ class Extension:
 
     opcode: int
     first_event: int
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How the root window's pixels lie in memory."""
+
+    depth: int
+    bits_per_pixel: int
+    little_endian: bool
+    masks: tuple[int, ...]  # red, green, blue
+
+    @property
+    def is_bgrx(self) -> bool:
+        """Whether each pixel is the bytes B, G, R and one unused."""
+        return (self.bits_per_pixel, self.little_endian, self.masks) == (
+            32,
+            True,
+            (0xFF0000, 0xFF00, 0xFF),
+        )
 
 
 _DISPLAY = re.compile(
@@ -85,10 +104,10 @@ def _authority(host: str, number: int) -> tuple[bytes, bytes]:
     try:
         while offset < len(data):
             offset += 2  # address family
-            fields = []
+            fields: list[bytes] = []
             for _ in range(4):
                 (size,) = struct.unpack_from(">H", data, offset)
-                fields.append(data[offset + 2 : offset + 2 + size])
+                fields.extend(struct.unpack_from(f">{size}s", data, offset + 2))
                 offset += 2 + size
             address, display, name, cookie = fields
             if name != b"MIT-MAGIC-COOKIE-1" or display not in (b"", str(number).encode()):
@@ -149,22 +168,31 @@ class XWire:
             )
         self._id_base, self._id_mask = struct.unpack_from("<II", body, 4)
         self._next_id = 0
-        vendor_size, _, roots, formats = struct.unpack_from("<HHBB", body, 16)
-        self.vendor = body[32 : 32 + vendor_size].decode("latin-1")
-        offset = 32 + vendor_size + (-vendor_size) % 4 + formats * 8
+        vendor_size, _, roots, formats, image_order = struct.unpack_from("<HHBBB", body, 16)
+        offset = 32 + vendor_size + (-vendor_size) % 4
+        depth_bits = {body[offset + i * 8]: body[offset + i * 8 + 1] for i in range(formats)}
+        offset += formats * 8
         for index in range(roots):
-            root, width, height, depths = (
-                *struct.unpack_from("<I16xHH", body, offset),
-                body[offset + 39],
-            )
-            if index == screen:
-                self.root: int = root
-                self.root_size: tuple[int, int] = (width, height)
-                return
+            root, root_visual = struct.unpack_from("<I28xI", body, offset)
+            root_depth, depths = body[offset + 38], body[offset + 39]
             offset += 40
+            masks = {}
             for _ in range(depths):
                 (visuals,) = struct.unpack_from("<H", body, offset + 2)
-                offset += 8 + visuals * 24
+                offset += 8
+                for _ in range(visuals):
+                    visual, *mask = struct.unpack_from("<I4xIII", body, offset)
+                    masks[visual] = tuple(mask)
+                    offset += 24
+            if index == screen:
+                self.root: int = root
+                self.image = ImageFormat(
+                    root_depth,
+                    depth_bits.get(root_depth, 0),
+                    image_order == 0,
+                    masks.get(root_visual, (0, 0, 0)),
+                )
+                return
         raise XServerGone(f"X server {self.display!r} has {roots} screen(s), no screen {screen}")
 
     def _lost(self, error: object) -> XServerGone:
@@ -176,9 +204,9 @@ class XWire:
         except OSError as error:
             raise self._lost(error.strerror or error) from None
 
-    def _receive(self) -> None:
+    def _receive(self, missing: int) -> None:
         try:
-            data = self._socket.recv(1 << 18)
+            data = self._socket.recv(max(1 << 16, missing))
         except TimeoutError:
             raise self._lost(f"no answer within {_REPLY_TIMEOUT:g} s") from None
         except OSError as error:
@@ -191,8 +219,8 @@ class XWire:
         if size > _MAX_REPLY:
             raise self._lost(f"it announced a message of {size} bytes")
         while len(self._buffer) < size:
-            self._receive()
-        data = bytes(self._buffer[:size])
+            self._receive(size - len(self._buffer))
+        data = bytes(memoryview(self._buffer)[:size])
         del self._buffer[:size]
         return data
 

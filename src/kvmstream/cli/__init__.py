@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
             choices=("native", "python"),
             help="use this backend or fail (default: KVMSTREAM_BACKEND, else the best one)",
         )
-        command.add_argument("--verbose", action="store_true", help="show the engine's log on stderr")
+        command.add_argument(
+            "--verbose", action="store_true", help="show the engine's log on stderr"
+        )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser

@@ -63,22 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
         _common.print_json({"backend": backend, "width": width, "height": height, "runs": runs})
         return 0
     print(f"{backend} backend, {runs['60 fps']['encoder']}, {width}x{height}, synthetic picture\n")
-    rows = []
-    for name, figures in runs.items():
-        stages = [
-            f"{figures[f'{stage}_ms_p50']:.1f} / {figures[f'{stage}_ms_p95']:.1f}"
-            for stage in _STAGES
-        ]
-        cpu = f"{figures['cpu_ms_per_frame']:.1f}"
-        rows.append([name, f"{figures['fps']:.1f}", f"{figures['kbit_per_s']:.0f}", cpu, *stages])
-    headers = [
-        "RUN",
-        "FPS",
-        "KBIT/S",
-        "CPU MS/FRAME",
-        *(f"{s.upper()} MS P50/P95" for s in _STAGES),
+    rows = [
+        ["frames per second", *(f"{figures['fps']:.1f}" for figures in runs.values())],
+        ["kbit/s", *(f"{figures['kbit_per_s']:.0f}" for figures in runs.values())],
+        ["CPU ms per frame", *(f"{figures['cpu_ms_per_frame']:.1f}" for figures in runs.values())],
     ]
-    _common.print_table(headers, rows)
+    for stage in _STAGES:
+        cells = [
+            f"{figures[f'{stage}_ms_p50']:.1f} / {figures[f'{stage}_ms_p95']:.1f}"
+            for figures in runs.values()
+        ]
+        rows.append([f"{stage} ms, p50 / p95", *cells])
+    _common.print_table(["", *(name.upper() for name in runs)], rows)
     return 0
 
 
