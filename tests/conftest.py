@@ -43,7 +43,7 @@ def pytest_report_header():
     versions = ", ".join(f"{name} {_version(name)}" for name in ("av", "mss", "numpy"))
     return [
         f"kvmstream: Python {sys.version.split()[0]}, {versions}",
-        f"kvmstream: native core {native}, python fallback there",
+        f"kvmstream: native core {native}",
     ]
 
 

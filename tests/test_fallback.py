@@ -714,6 +714,38 @@ def test_x264_stream_is_low_delay():
     stage.close()
 
 
+def test_rates_change_live_where_pyav_can(run_with):
+    import av
+
+    flow = run_with([_x264()], bitrate=4_000_000, fps=60.0)
+    flow.take(5)
+    flow.pipeline.update(bitrate=1_000_000)
+    flow.pipeline.update(fps=30.0)
+    flow.pipeline.update(fps=60.0, bitrate=2_000_000)
+    packets = flow.take_for(1.0)
+    if int(av.__version__.split(".")[0]) >= 19:
+        assert {p.generation for p in packets} == {1}
+        assert not any(p.keyframe for p in packets)
+    for group in _generations(packets)[1:]:
+        assert group[0].keyframe
+    flow.pipeline.update(crf=30.0)
+    assert flow.until(lambda p: p.generation > packets[-1].generation)[-1].keyframe
+
+
+def test_ceiling_follows_the_frame_rate(monkeypatch):
+    encoder = codec.PyavEncoder(codec.SPECS[-1], (320, 240), Settings(fps=60.0), [])
+
+    class Context:
+        max_bit_rate = rc_buffer_size = 0
+
+    encoder.close()
+    encoder._codec = context = Context()
+    assert encoder.update(Settings(fps=30.0, bitrate=3_000_000))
+    # x264 still counts 60 frames to its second: twice the rate gives each of the 30 its share.
+    assert (context.max_bit_rate, context.rc_buffer_size) == (6_000_000, 750_000)
+    assert not encoder.update(Settings(fps=30.0, bitrate=3_000_000, crf=30.0))
+
+
 def test_static_repeats_get_better(screen, h264):
     """Refinement: the same picture again costs bits only to come closer to the original."""
     with screen.client(

@@ -9,6 +9,9 @@
 #include "encode/ladder.hpp"
 #include "encode/probe_cache.hpp"
 #include "encode/probe_process.hpp"
+#if defined(KVM_HAS_X264)
+#include "encode/x264/x264_encoder.hpp"
+#endif
 
 namespace kvm {
 namespace {
@@ -109,6 +112,12 @@ constexpr unsigned kNvidia = 0x10de;
 [[nodiscard]] Candidate software(const std::string& name) {
   Candidate candidate;
   candidate.name = name;
+#if defined(KVM_HAS_X264)
+  if (name == "libx264") {
+    candidate.create = make_x264_encoder;
+    return candidate;
+  }
+#endif
   candidate.gate = [name] { return missing_in_libavcodec(name); };
   candidate.create = [name] { return make_avcodec_encoder(name); };
   return candidate;

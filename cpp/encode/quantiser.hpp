@@ -22,6 +22,7 @@ class DetailMap {
   // Expected bits of an intra picture at quantiser 25: of the tiles just measured, and of all.
   [[nodiscard]] double measured_bits() const noexcept { return measured_; }
   [[nodiscard]] double total_bits() const noexcept { return total_; }
+  [[nodiscard]] double tiles() const noexcept { return static_cast<double>(bits_.size()); }
   // Share of the picture that was measured, 0…1.
   [[nodiscard]] double measured_share() const noexcept { return share_; }
 
@@ -81,6 +82,7 @@ class Quantiser {
 
   void refill(std::int64_t wall_ns);
   [[nodiscard]] Experience& change_experience(double share);
+  [[nodiscard]] int aim(const Chosen& change, double tiles) const;
   [[nodiscard]] double sharpening_bits(double detail_bits, int quantiser) const;
   [[nodiscard]] double expected_bits(const Chosen& picture, int quantiser) const;
   // Bits that `picture` may take.

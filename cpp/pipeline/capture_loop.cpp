@@ -35,7 +35,8 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
   }
   opened.set_value();
 
-  std::int64_t next_ns = 0;
+  std::int64_t due_ns = 0;   // when the next picture is due at exactly fps
+  std::int64_t next_ns = 0;  // and when it may come
   while (!stop_) {
     std::unique_ptr<Reconfigure> request;
     bool wanted = false;
@@ -73,10 +74,11 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
       if (slot_ || view_) picture_wanted_ = false;
       pictures_.notify_all();
     } else if (auto* frame = std::get_if<Frame>(&event)) {
-      // On a grid while changes keep coming (no drift), from now after a pause (no burst to catch
-      // up).
+      // fps holds on average; a single picture may come half a period early. So a source that changes at the same rate
+      // is captured when it changes, not at the next tick of a clock of our own.
       const std::int64_t period = period_ns_;
-      next_ns = now_ns() - next_ns < period ? next_ns + period : frame->times.captured + period;
+      due_ns = std::max(due_ns, frame->times.captured) + period;
+      next_ns = due_ns - period / 2;
       publish(std::move(*frame));
     } else if (const auto* cursor = std::get_if<CursorUpdate>(&event)) {
       publish(*cursor);

@@ -126,12 +126,14 @@ void Pipeline::after_encode(std::optional<Packet> packet, Work work, std::size_t
   if (work == Work::kRefine) {
     refine_at_ns_ = refine_step_ < refine_steps_ ? now + kRefineEveryNs : 0;
   } else if (work == Work::kFresh || work == Work::kKeyframe) {
-    // Small changes must not restart the refinement of a large one that is still coarse.
-    const int steps = changed_tiles <= kSmallChangeTiles && work == Work::kFresh ? 1 : kRefineSteps;
-    const int left = refine_at_ns_ != 0 ? refine_steps_ - refine_step_ : 0;
-    refine_steps_ = std::max(steps, left);
-    refine_step_ = 0;
-    refine_at_ns_ = now + kRefineAfterNs;
+    const bool small = changed_tiles <= kSmallChangeTiles && work == Work::kFresh;
+    const bool under_way = refine_at_ns_ != 0 && refine_steps_ > 1;
+    // Typing must not keep the rest of the screen coarse: a large refinement goes on between small changes.
+    if (!(small && under_way)) {
+      refine_steps_ = small ? 1 : kRefineSteps;
+      refine_step_ = 0;
+      refine_at_ns_ = now + kRefineAfterNs;
+    }
   }
   if (!packet) return;
   if (packet->keyframe) {

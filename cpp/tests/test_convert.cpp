@@ -11,7 +11,6 @@
 #include <string>
 
 #include "convert/bt709.hpp"
-#include "convert/rects.hpp"
 #include "tests/pixels.hpp"
 
 using namespace kvm;
@@ -373,40 +372,4 @@ TEST_CASE("copy_tiles copies the marked tiles and nothing else") {
     CHECK(right);
     CHECK(to.padding_intact());
   }
-}
-
-TEST_CASE(
-    "for_each_rect covers each marked tile once and no other, and a full picture in one piece") {
-  std::mt19937 random(8);
-  for (int round = 0; round < 300; ++round) {
-    const int width = uniform(random, 1, 250);
-    const int height = uniform(random, 1, 250);
-    const TileMap tiles =
-        random_tiles(width, height, static_cast<unsigned>(uniform(random, 0, 100)), random);
-    std::vector<int> seen(static_cast<std::size_t>(width * height), 0);
-    for_each_rect(tiles, [&](const Rect& rect) {
-      REQUIRE(!rect.empty());
-      REQUIRE(rect.right() <= width);
-      REQUIRE(rect.bottom() <= height);
-      for (int y = rect.y; y < rect.bottom(); ++y) {
-        for (int x = rect.x; x < rect.right(); ++x) ++seen[static_cast<std::size_t>(y * width + x)];
-      }
-    });
-    bool right = true;
-    for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
-        right &= seen[static_cast<std::size_t>(y * width + x)] ==
-                 (tiles.at(x / kTile, y / kTile) ? 1 : 0);
-      }
-    }
-    CHECK(right);
-  }
-  int rects = 0;
-  for_each_rect(all_tiles(1366, 767), [&](const Rect& rect) {
-    CHECK(rect == Rect{0, 0, 1366, 767});
-    ++rects;
-  });
-  CHECK(rects == 1);
-  for_each_rect(TileMap(), [&](const Rect&) { ++rects; });
-  CHECK(rects == 1);
 }

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "convert/rects.hpp"
+
 using namespace kvm;
 
 namespace {
@@ -176,4 +178,42 @@ TEST_CASE("set, clear and set_all") {
   CHECK(tiles.at(3, 3));
   CHECK(tiles.intersects({48, 48, 1, 1}));
   CHECK_FALSE(tiles.intersects({50, 50, 10, 10}));
+}
+
+TEST_CASE(
+    "for_each_rect covers each marked tile once and no other, and a full picture in one piece") {
+  std::mt19937 random(5);
+  for (int round = 0; round < 300; ++round) {
+    const int width = uniform(random, 1, 250);
+    const int height = uniform(random, 1, 250);
+    const TileMap tiles =
+        random_map(random, width, height, static_cast<unsigned>(uniform(random, 0, 100)));
+    std::vector<int> seen(static_cast<std::size_t>(width * height), 0);
+    for_each_rect(tiles, [&](const Rect& rect) {
+      REQUIRE(!rect.empty());
+      REQUIRE(rect.right() <= width);
+      REQUIRE(rect.bottom() <= height);
+      for (int y = rect.y; y < rect.bottom(); ++y) {
+        for (int x = rect.x; x < rect.right(); ++x) ++seen[static_cast<std::size_t>(y * width + x)];
+      }
+    });
+    bool right = true;
+    for (int y = 0; y < height; ++y) {
+      for (int x = 0; x < width; ++x) {
+        right &= seen[static_cast<std::size_t>(y * width + x)] ==
+                 (tiles.at(x / kTile, y / kTile) ? 1 : 0);
+      }
+    }
+    CHECK(right);
+  }
+  TileMap full(1366, 767);
+  full.set_all();
+  int rects = 0;
+  for_each_rect(full, [&](const Rect& rect) {
+    CHECK(rect == Rect{0, 0, 1366, 767});
+    ++rects;
+  });
+  CHECK(rects == 1);
+  for_each_rect(TileMap(), [&](const Rect&) { ++rects; });
+  CHECK(rects == 1);
 }

@@ -217,7 +217,8 @@ void X264Encoder::close() {
 
 void X264Encoder::set_search(bool wide) {
   if (wide == wide_) return;
-  constexpr int kWideRange = 64;  // pixels: three lines of text at the usual sizes
+  // Pixels. On scrolled text 16 saves a fifth of the bits, 32 a quarter, 64 a third; 64 costs a tenth more CPU.
+  constexpr int kWideRange = 32;
   constexpr int kNarrowRange = 16;
   parameters_.analyse.i_me_method = wide ? X264_ME_UMH : X264_ME_DIA;
   parameters_.analyse.i_me_range = wide ? kWideRange : kNarrowRange;

@@ -93,6 +93,10 @@ def _level_of_effort(preset: str) -> int:
     return _X264_PRESETS.index(preset) if preset in _X264_PRESETS else 0
 
 
+def _buffer_bits(settings: Settings) -> int:
+    return round(settings.bitrate * _VBV_SECONDS)
+
+
 def _x264(settings: Settings) -> dict[str, str]:
     params = "keyint=infinite:scenecut=0:repeat-headers=1:annexb=1:force-cfr=1:bframes=0:ref=1"
     if settings.preset == "ultrafast":
@@ -104,7 +108,7 @@ def _x264(settings: Settings) -> dict[str, str]:
         "tune": tune.lstrip(","),
         "crf": f"{settings.crf:g}",
         "maxrate": str(settings.bitrate),
-        "bufsize": str(round(settings.bitrate * _VBV_SECONDS)),
+        "bufsize": str(_buffer_bits(settings)),
         "forced-idr": "1",
         "x264-params": params,
     }
@@ -118,7 +122,7 @@ def _nvenc(settings: Settings) -> dict[str, str]:
         "cq": f"{settings.crf:g}",
         "b": "0",
         "maxrate": str(settings.bitrate),
-        "bufsize": str(round(settings.bitrate * _VBV_SECONDS)),
+        "bufsize": str(_buffer_bits(settings)),
         "delay": "0",
         "surfaces": "1",
         "zerolatency": "1",
@@ -133,7 +137,7 @@ def _qsv(settings: Settings) -> dict[str, str]:
         # A mean below the maximum selects VBR.
         "b": str(settings.bitrate - 1),
         "maxrate": str(settings.bitrate),
-        "bufsize": str(round(settings.bitrate * _VBV_SECONDS)),
+        "bufsize": str(_buffer_bits(settings)),
         "async_depth": "1",
         "low_delay_brc": "1",
         "forced_idr": "1",
@@ -150,7 +154,7 @@ def _amf(settings: Settings) -> dict[str, str]:
         "rc": "vbr_latency",
         "b": str(settings.bitrate),
         "maxrate": str(settings.bitrate),
-        "bufsize": str(round(settings.bitrate * _VBV_SECONDS)),
+        "bufsize": str(_buffer_bits(settings)),
         "forced_idr": "1",
     }
 
@@ -200,6 +204,7 @@ class PyavEncoder:
             raise EncoderError("encodes 4:2:0 only; chroma='444' needs libx264 or h264_nvenc")
         self._hardware = spec.hardware
         self._settings = settings
+        self._opened_fps = settings.fps
         self._parameter_sets = b""
         if spec.hardware and settings.tune != "zerolatency":
             notes.append(f"{spec.name}: tune={settings.tune!r} is x264's and has no counterpart")
@@ -261,21 +266,26 @@ class PyavEncoder:
     def update(self, settings: Settings) -> bool:
         """See :class:`Encoder`."""
         before, self._settings = self._settings, settings
-        # x264 counts its budget by frames, so more of them per second would burst through the ceiling.
-        if settings.crf != before.crf or settings.fps > before.fps:
+        if settings.crf != before.crf:
             return False
-        if settings.bitrate == before.bitrate:
+        if (settings.bitrate, settings.fps) == (before.bitrate, before.fps):
             return True
+        return self._set_ceiling(settings) or (
+            # The old budget of a frame still keeps below the ceiling when there are fewer of them.
+            settings.bitrate == before.bitrate and settings.fps < before.fps
+        )
+
+    def _set_ceiling(self, settings: Settings) -> bool:
+        """Live, where the encoder and PyAV can."""
         if self.name not in _LIVE_RATE or self._codec is None:
             return False
-        rates = {
-            "max_bit_rate": settings.bitrate,
-            "rc_buffer_size": round(settings.bitrate * _VBV_SECONDS),
-        }
+        # Encoders share the rate out by frames, at the frame rate that they were opened with.
+        rate = round(settings.bitrate * self._opened_fps / settings.fps)
+        fields = {"max_bit_rate": rate, "rc_buffer_size": _buffer_bits(settings)}
         if self.name == "h264_qsv":
-            rates["bit_rate"] = settings.bitrate - 1
+            fields["bit_rate"] = rate - 1
         try:
-            for field, value in rates.items():
+            for field, value in fields.items():
                 setattr(self._codec, field, value)
         except AttributeError:  # PyAV before 19
             return False

@@ -15,7 +15,10 @@ from pathlib import Path
 
 __all__ = ["Extension", "ImageFormat", "XError", "XServerGone", "XWire", "parse_display"]
 
-_REPLY_TIMEOUT = 5.0  # seconds; a server that is stopped, not dead, must not hang a thread for ever
+_CONNECT_TIMEOUT = 5.0  # seconds
+# Seconds. A stopped server must not hang a thread for ever, but a program may grab the server (a menu, a window being
+# dragged) and make everybody else wait.
+_REPLY_TIMEOUT = 20.0
 _MAX_REPLY = 64 << 20  # bytes; far above any reply that we ask for
 
 
@@ -74,14 +77,14 @@ def parse_display(display: str) -> tuple[str, int, int]:
 
 def _connect_socket(host: str, number: int) -> socket.socket:
     if host:
-        return socket.create_connection((host, 6000 + number), timeout=_REPLY_TIMEOUT)
+        return socket.create_connection((host, 6000 + number), timeout=_CONNECT_TIMEOUT)
     path = f"/tmp/.X11-unix/X{number}"
     last: OSError | None = None
     # The abstract name reaches a server in another mount namespace; it exists on Linux only.
     for address in (path, "\0" + path):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.settimeout(_REPLY_TIMEOUT)
+            sock.settimeout(_CONNECT_TIMEOUT)
             sock.connect(address)
             return sock
         except OSError as error:
@@ -139,6 +142,7 @@ class XWire:
         self._extensions: dict[str, Extension | None] = {}
         try:
             self._setup(host, number, screen)
+            self._socket.settimeout(_REPLY_TIMEOUT)
         except BaseException:
             self._socket.close()
             raise
@@ -208,7 +212,7 @@ class XWire:
         try:
             data = self._socket.recv(max(1 << 16, missing))
         except TimeoutError:
-            raise self._lost(f"no answer within {_REPLY_TIMEOUT:g} s") from None
+            raise self._lost(f"no answer within {self._socket.gettimeout():g} s") from None
         except OSError as error:
             raise self._lost(error.strerror or error) from None
         if not data:

@@ -1,0 +1,438 @@
+// Both ways to libx264, and what libavcodec's hardware encoders answer where there is no hardware.
+#include "encode/avcodec/avcodec_encoder.hpp"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+extern "C" {
+#include <libavutil/opt.h>
+}
+
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include "encode/avcodec/settings.hpp"
+#include "encode/h264_sps.hpp"
+#include "encode/ladder.hpp"
+#include "encode_support.hpp"
+
+namespace kvm {
+namespace {
+
+using test::Canvas;
+using test::Decoder;
+using test::Session;
+
+struct Way {
+  std::string title;
+  std::function<std::unique_ptr<Encoder>()> create;
+};
+
+// The product's rung (x264 itself where the build has x264.h) and libavcodec's wrapper.
+std::vector<Way> ways() {
+  return {{"libx264 of the ladder", default_candidates({}).back().create},
+          {"libx264 of libavcodec", [] { return make_avcodec_encoder("libx264"); }}};
+}
+
+// A ceiling that no picture here reaches.
+StreamConfig unlimited() {
+  StreamConfig config;
+  config.bitrate = 200'000'000;
+  return config;
+}
+
+TileMap no_damage(const Canvas& canvas) { return {canvas.width(), canvas.height()}; }
+TileMap all_damage(const Canvas& canvas) {
+  TileMap map(canvas.width(), canvas.height());
+  map.set_all();
+  return map;
+}
+
+SpsInfo sps_of(const AccessUnit& unit) {
+  std::optional<SpsInfo> info;
+  for_each_nal(unit.data, [&](const NalUnit& nal) {
+    if (nal.type() == kNalSps) info = parse_sps(nal.bytes);
+    return !info;
+  });
+  REQUIRE(info.has_value());
+  return *info;
+}
+
+TEST_CASE("every access unit is one picture, shown at once, keyframes only on demand") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    canvas.draw_text({0, 0, 640, 368}, 1);
+    Session session(way.create(), canvas, unlimited());
+    Decoder decoder;
+    for (int i = 0; i < 40; ++i) {
+      TileMap damage = i == 0 ? all_damage(canvas) : no_damage(canvas);
+      const Rect cell{8 * (i % 60), 160, 8, 16};
+      if (i > 0) {
+        canvas.draw_text(cell, static_cast<unsigned>(i + 50));
+        damage.add(cell);
+      }
+      const bool wanted = i == 17 || i == 30;
+      session.wait_ms(16.7);
+      const AccessUnit unit = session.encode(canvas, &damage, wanted);
+      CHECK(unit.keyframe == (wanted || i == 0));
+      CHECK(is_idr_access_unit(unit.data) == unit.keyframe);
+      const auto decoded = decoder.decode(unit.data);
+      REQUIRE(decoded.has_value());
+      CHECK(decoded->keyframe == unit.keyframe);
+      CHECK(test::psnr(canvas, *decoded) > 28);
+      if (unit.keyframe) {
+        Decoder late;  // one that joins here
+        const auto joined = late.decode(unit.data);
+        REQUIRE(joined.has_value());
+        CHECK(joined->luma == decoded->luma);
+      }
+    }
+    CHECK(decoder.context().has_b_frames == 0);
+    CHECK(session.encoder().drain().empty());
+  }
+}
+
+TEST_CASE("the SPS states BT.709 limited and promises no reordering") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    Canvas canvas(PixelFormat::kNv12, 1280, 720);
+    Session session(way.create(), canvas);
+    const SpsInfo sps = sps_of(session.encode(canvas));
+    CHECK(sps.colour == ColourDescription{});
+    CHECK(sps.max_num_reorder_frames == 0);
+    CHECK(sps.max_dec_frame_buffering == sps.max_num_ref_frames);
+    CHECK(sps.max_num_ref_frames == 1);
+    CHECK(sps.poc_type == 2);
+    CHECK(sps.level_idc == 32);  // the lowest for 1280×720 at 60 pictures a second
+    CHECK(codec_string(sps) == "avc1.42C020");
+  }
+}
+
+TEST_CASE("sizes that are no multiple of a macroblock decode to themselves") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    for (const auto& [width, height] : {std::pair{16, 16}, std::pair{2, 2}, std::pair{642, 360}, std::pair{30, 1082},
+                                        std::pair{1366, 768}, std::pair{4096, 32}}) {
+      CAPTURE(width);
+      CAPTURE(height);
+      Canvas canvas(PixelFormat::kNv12, width, height);
+      canvas.draw_text({0, 0, width, height}, 3);
+      Session session(way.create(), canvas, unlimited());
+      Decoder decoder;
+      for (int i = 0; i < 3; ++i) {
+        session.wait_ms(100);
+        const TileMap damage = i == 0 ? all_damage(canvas) : no_damage(canvas);
+        const auto decoded = decoder.decode(session.encode(canvas, &damage, i == 0, i).data);
+        REQUIRE(decoded.has_value());
+        CHECK(decoded->width == width);
+        CHECK(decoded->height == height);
+        CHECK(test::psnr(canvas, *decoded) > 28);
+      }
+    }
+  }
+}
+
+TEST_CASE("planar input gives the same picture as NV12") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    Canvas nv12(PixelFormat::kNv12, 320, 240);
+    Canvas i420(PixelFormat::kI420, 320, 240);
+    nv12.draw_text({0, 0, 320, 240}, 5);
+    i420.draw_text({0, 0, 320, 240}, 5);
+    Session a(way.create(), nv12);
+    Session b(way.create(), i420);
+    Decoder da;
+    Decoder db;
+    CHECK(da.decode(a.encode(nv12).data)->luma == db.decode(b.encode(i420).data)->luma);
+  }
+}
+
+TEST_CASE("4:4:4 is High 4:4:4 Predictive") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    StreamConfig config;
+    config.chroma = Chroma::k444;
+    auto encoder = way.create();
+    REQUIRE(encoder->accepts(Chroma::k444).size() == 1);
+    CHECK(encoder->accepts(Chroma::k444)[0] == PixelFormat::kI444);
+    Canvas canvas(PixelFormat::kI444, 642, 358);
+    canvas.draw_text({0, 0, 642, 358}, 2);
+    Session session(std::move(encoder), canvas, config);
+    const AccessUnit unit = session.encode(canvas);
+    CHECK(sps_of(unit).profile_idc == 244);
+    CHECK(sps_of(unit).chroma_format_idc == 3);
+    Decoder decoder;
+    const auto decoded = decoder.decode(unit.data);
+    REQUIRE(decoded.has_value());
+    CHECK(decoded->format == AV_PIX_FMT_YUV444P);
+    CHECK(test::psnr(canvas, *decoded) > 28);
+  }
+}
+
+TEST_CASE("refinement sharpens an unchanged picture until it is visually lossless, then costs nothing") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    canvas.draw_text({0, 0, 640, 368}, 9);
+    StreamConfig config;
+    config.bitrate = 20'000'000;
+    Session session(way.create(), canvas, config);
+    Decoder decoder;
+    double quality = test::psnr(canvas, *decoder.decode(session.encode(canvas).data));
+    const double at_first = quality;
+    const TileMap still = no_damage(canvas);
+    for (int step = 1; step <= 6; ++step) {
+      session.wait_ms(100);
+      const AccessUnit unit = session.encode(canvas, &still, false, step);
+      CHECK_FALSE(unit.keyframe);
+      const double better = test::psnr(canvas, *decoder.decode(unit.data));
+      CHECK(better > quality - 0.05);
+      quality = better;
+    }
+    CHECK(quality > at_first + 6);
+    CHECK(quality > 46);
+    session.wait_ms(100);
+    CHECK(session.encode(canvas, &still, false, 6).data.size() < 400);
+  }
+}
+
+TEST_CASE("a keyframe fits a quarter of a second of the ceiling") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    Canvas canvas(PixelFormat::kNv12, 1280, 720);
+    canvas.draw_text({0, 0, 1280, 720}, 4);
+    StreamConfig config;
+    config.bitrate = 2'500'000;
+    Session session(way.create(), canvas, config);
+    CHECK(static_cast<double>(session.encode(canvas).data.size()) * 8 < 0.25 * config.bitrate * 1.3);
+  }
+}
+
+double bits_per_second(Session& session, Canvas& canvas, double seconds, double fps) {
+  unsigned state = 1;
+  double bits = 0;
+  const TileMap damage = all_damage(canvas);
+  const int pictures = static_cast<int>(seconds * fps);
+  for (int i = 0; i < pictures; ++i) {
+    session.wait_ms(1000 / fps);
+    canvas.draw_noise(state);
+    bits += static_cast<double>(session.encode(canvas, &damage).data.size()) * 8;
+  }
+  return bits / seconds;
+}
+
+TEST_CASE("the ceiling holds on noise, and at a low picture rate it may be used as well") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    StreamConfig config;
+    config.bitrate = 3'000'000;
+    for (const double fps : {60.0, 10.0}) {
+      CAPTURE(fps);
+      Canvas canvas(PixelFormat::kNv12, 320, 240);
+      Session session(way.create(), canvas, config);
+      (void)bits_per_second(session, canvas, 1, fps);  // settles
+      const double rate = bits_per_second(session, canvas, 4, fps);
+      CHECK(rate < 1.1 * config.bitrate);
+      // A rate control that counts pictures instead of seconds would use a sixth at 10 a second.
+      CHECK(rate > 0.5 * config.bitrate);
+    }
+  }
+}
+
+TEST_CASE("after a pause the budget is full again") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    StreamConfig config;
+    config.bitrate = 2'000'000;
+    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    Session session(way.create(), canvas, config);
+    (void)bits_per_second(session, canvas, 1, 60);
+    // Two pictures: rate control inside libx264 hears of the pause with the first.
+    const TileMap damage = all_damage(canvas);
+    session.wait_ms(2000);
+    canvas.draw_text({0, 0, 640, 368}, 1);
+    const std::size_t first = session.encode(canvas, &damage).data.size();
+    session.wait_ms(300);
+    canvas.draw_text({0, 0, 640, 368}, 2);
+    const std::size_t second = session.encode(canvas, &damage).data.size();
+    CHECK(static_cast<double>(std::max(first, second)) * 8 > 4 * config.bitrate / 60.0);
+  }
+}
+
+TEST_CASE("update() works from the next picture on, without a keyframe") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    StreamConfig config;
+    config.bitrate = 6'000'000;
+    Canvas canvas(PixelFormat::kNv12, 320, 240);
+    Session session(way.create(), canvas, config);
+    (void)bits_per_second(session, canvas, 1, 30);
+    const double high = bits_per_second(session, canvas, 2, 30);
+    CHECK(session.encoder().update({30, 1'500'000, 23}) == UpdateResult::kSeamless);
+    (void)bits_per_second(session, canvas, 1, 30);
+    const double low = bits_per_second(session, canvas, 2, 30);
+    CHECK(high > 3'500'000);
+    CHECK(low < 1'500'000 * 1.1);
+    const TileMap damage = all_damage(canvas);
+    session.wait_ms(1000);
+    CHECK_FALSE(session.encode(canvas, &damage).keyframe);
+
+    // crf, too.
+    canvas.draw_text({0, 0, 320, 240}, 1);
+    CHECK(session.encoder().update({30, 50'000'000, 40}) == UpdateResult::kSeamless);
+    session.wait_ms(1000);
+    (void)session.encode(canvas, &damage);
+    session.wait_ms(1000);
+    canvas.draw_text({0, 0, 320, 240}, 2);
+    const std::size_t coarse = session.encode(canvas, &damage).data.size();
+    CHECK(session.encoder().update({30, 50'000'000, 18}) == UpdateResult::kSeamless);
+    session.wait_ms(1000);
+    canvas.draw_text({0, 0, 320, 240}, 3);
+    CHECK(session.encode(canvas, &damage).data.size() > coarse * 3 / 2);
+  }
+}
+
+TEST_CASE("presets and tunes are x264's, and never bring delay back") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    Canvas canvas(PixelFormat::kNv12, 320, 240);
+    for (const auto& [preset, tune] :
+         {std::pair{"medium", "film"}, std::pair{"superfast", "zerolatency"}, std::pair{"slow", "grain,fastdecode"},
+          std::pair{"veryfast", ""}}) {
+      CAPTURE(preset);
+      CAPTURE(tune);
+      StreamConfig config;
+      config.preset = preset;
+      config.tune = tune;
+      Session session(way.create(), canvas, config);
+      Decoder decoder;
+      const TileMap damage = all_damage(canvas);
+      for (int i = 0; i < 5; ++i) {
+        canvas.draw_text({0, 0, 320, 240}, static_cast<unsigned>(i));
+        session.wait_ms(17);
+        const AccessUnit unit = session.encode(canvas, &damage);
+        CHECK(unit.keyframe == (i == 0));
+        CHECK(decoder.decode(unit.data).has_value());
+      }
+    }
+    StreamConfig config;
+    config.preset = "turbo";
+    std::vector<std::string> notes;
+    CHECK_THROWS_WITH_AS(way.create()->open(canvas.format(), config, notes),
+                         doctest::Contains("preset = \"turbo\": must be one of ultrafast, superfast"), Error);
+    config.preset = "ultrafast";
+    config.tune = "film,nonsense";
+    CHECK_THROWS_WITH_AS(way.create()->open(canvas.format(), config, notes),
+                         doctest::Contains("tune = \"film,nonsense\": must be one of film"), Error);
+  }
+}
+
+TEST_CASE("opening again, closing twice and encoding while closed are all defined") {
+  for (const Way& way : ways()) {
+    CAPTURE(way.title);
+    Canvas small(PixelFormat::kNv12, 64, 64);
+    Canvas large(PixelFormat::kNv12, 320, 240);
+    auto encoder = way.create();
+    std::vector<std::string> notes;
+    CHECK(std::holds_alternative<Failed>(encoder->encode(small.planes(), {})));
+    encoder->open(small.format(), {}, notes);
+    CHECK(std::holds_alternative<AccessUnit>(encoder->encode(small.planes(), {})));
+    encoder->open(large.format(), {}, notes);
+    const EncodeResult result = encoder->encode(large.planes(), {});
+    REQUIRE(std::holds_alternative<AccessUnit>(result));
+    CHECK(std::get<AccessUnit>(result).keyframe);
+    encoder->close();
+    encoder->close();
+    CHECK(std::holds_alternative<Failed>(encoder->encode(large.planes(), {})));
+  }
+}
+
+// What is written to file descriptor 2 while it lives.
+class StderrCapture {
+ public:
+  StderrCapture() : file_(std::tmpfile()), saved_(::dup(2)) {
+    std::fflush(stderr);
+    ::dup2(::fileno(file_), 2);
+  }
+  ~StderrCapture() {
+    (void)finish();
+    std::fclose(file_);
+  }
+  [[nodiscard]] long finish() {
+    if (saved_ >= 0) {
+      std::fflush(stderr);
+      ::dup2(saved_, 2);
+      ::close(saved_);
+      saved_ = -1;
+    }
+    std::fseek(file_, 0, SEEK_END);
+    return std::ftell(file_);
+  }
+
+ private:
+  std::FILE* file_;
+  int saved_;
+};
+
+TEST_CASE("encoders without their hardware say why, in the error and not on stderr") {
+  StderrCapture capture;
+  std::vector<std::string> texts;
+  for (const EncoderSettings& settings : all_encoder_settings()) {
+    if (!settings.hardware) continue;
+    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    std::vector<std::string> notes;
+    try {
+      const auto encoder = make_avcodec_encoder(settings.name);
+      encoder->open(canvas.format(), {}, notes);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kEncoder);
+      texts.emplace_back(error.what());
+    }
+  }
+  const auto encoder = make_avcodec_encoder("libx264");
+  Canvas canvas(PixelFormat::kNv12, 320, 240);
+  Session session(make_avcodec_encoder("libx264"), canvas);
+  (void)session.encode(canvas);
+  session.encoder().close();
+  CHECK(capture.finish() == 0);
+  for (const std::string& text : texts) {
+    CAPTURE(text);
+    CHECK(text.size() > 20);
+    CHECK(text.find("h264_") == 0);
+  }
+}
+
+TEST_CASE("names that are not ours are refused with those that are") {
+  CHECK_THROWS_WITH_AS((void)make_avcodec_encoder("mpeg2video"), doctest::Contains("must be one of libx264"), Error);
+  CHECK(avcodec_has_encoder("libx264"));
+  CHECK_FALSE(avcodec_has_encoder("h264_of_nobody"));
+  CHECK_FALSE(ffmpeg_version().empty());
+  CHECK_FALSE(ffmpeg_license().empty());
+}
+
+TEST_CASE("the settings table is complete for every encoder") {
+  for (const EncoderSettings& settings : all_encoder_settings()) {
+    CAPTURE(settings.name);
+    CHECK_FALSE(settings.formats_420.empty());
+    CHECK_FALSE(settings.attempts.empty());
+    if (settings.preset_key != nullptr) CHECK(settings.preset_values.size() == 10);
+    CHECK(find_encoder_settings(settings.name) == &settings);
+    // Every option that this libavcodec knows must take the value that the table gives it.
+    const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());
+    if (codec == nullptr) continue;
+    for (const OpenAttempt& attempt : settings.attempts) {
+      const ff::LogCapture log;
+      const auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
+      ff::Dictionary options;
+      std::vector<std::string> notes;
+      apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, {}, *context, options, notes);
+      CHECK(av_opt_set_dict(context->priv_data, options.out()) == 0);
+      CHECK(options.first_key() == "");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvm
