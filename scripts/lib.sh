@@ -43,6 +43,7 @@ build|cmd ninja|ninja-build|ninja-build
 build|ffmpeg libavcodec|libavcodec-dev|ffmpeg-free-devel
 build|ffmpeg libavutil|libavutil-dev|ffmpeg-free-devel
 build|pc libhwy|libhwy-dev|highway-devel
+build|pc x264|libx264-dev|x264-devel
 build|pc xcb|libxcb1-dev|libxcb-devel
 build|pc xcb-shm|libxcb-shm0-dev|libxcb-devel
 build|pc xcb-damage|libxcb-damage0-dev|libxcb-devel

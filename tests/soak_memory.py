@@ -9,7 +9,6 @@ memory grows by more than 1 MB per 10,000 frames or a thread or descriptor is le
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import threading
 import time
@@ -29,11 +28,11 @@ def rss_kb() -> int:
 
 
 def native_threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def run_round(frames: int) -> tuple[list[int], list[int], list[int]]:

@@ -180,7 +180,9 @@ void bind_pipeline(nb::module_& m) {
           "Live changes; None leaves as is, region (0, 0, 0, 0) is the whole display.")
       .def("request_keyframe", &Pipeline::request_keyframe,
            nb::call_guard<nb::gil_scoped_release>(), "At most one keyframe per 0.5 s comes of it.")
-      .def("stats", [](const Pipeline& self) { return stats_dict(self.stats()); })
+      .def(
+          "stats", [](const Pipeline& self) { return stats_dict(self.stats()); },
+          nb::sig("def stats(self) -> dict[str, object]"))
       .def(
           "cursor", [](const Pipeline& self) { return cursor_tuple(self.cursor()); },
           nb::sig("def cursor(self) -> tuple[int, int, int, bool, int, int, int, int, int, bytes] "

@@ -3,8 +3,8 @@
 namespace nb = nanobind;
 
 NB_MODULE(_core, m) {
-  // A process may end with a stream still referenced (a forked child does so on purpose); its threads never touch
-  // Python, so there is nothing to warn about on stderr.
+  // A process may end with a stream still referenced (a forked child does so on purpose); its
+  // threads never touch Python, so there is nothing to warn about on stderr.
   nb::set_leak_warnings(false);
   m.doc() = "The native core of kvmstream. Private: use the names of the kvmstream package.";
   m.attr("BACKEND") = "native";

@@ -1,4 +1,5 @@
-// The rungs of the product: which encoders, in which order, and what must hold before each is tried.
+// The rungs of the product: which encoders, in which order, and what must hold before each is
+// tried.
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -50,7 +51,8 @@ constexpr unsigned kNvidia = 0x10de;
   return false;
 }
 
-// Drivers of absent GPUs are not even loaded: some crash. NVIDIA's needs its device node, which containers may lack.
+// Drivers of absent GPUs are not even loaded: some crash. NVIDIA's needs its device node, which
+// containers may lack.
 [[nodiscard]] std::optional<std::string> missing_hardware([[maybe_unused]] std::string_view name) {
 #if defined(__linux__)
   const auto vendors = gpu_vendors();
@@ -58,7 +60,8 @@ constexpr unsigned kNvidia = 0x10de;
     const bool node = exists("/dev/nvidiactl") || exists("/dev/dxg");
     if (!vendors.contains(kNvidia) && !node) return "no NVIDIA GPU in this machine";
     if (!node) {
-      return "an NVIDIA GPU is there, but its driver is not loaded (no /dev/nvidiactl); install the NVIDIA driver";
+      return "an NVIDIA GPU is there, but its driver is not loaded (no /dev/nvidiactl); install "
+             "the NVIDIA driver";
     }
   } else if (name == "h264_vaapi") {
     if (!has_render_node()) return "no GPU with a render node (/dev/dri/renderD*)";
@@ -74,11 +77,14 @@ constexpr unsigned kNvidia = 0x10de;
 
 [[nodiscard]] std::optional<std::string> missing_in_libavcodec(const std::string& name) {
   if (avcodec_has_encoder(name)) return std::nullopt;
-  std::string reason = "the linked libavcodec (FFmpeg " + ffmpeg_version() + ") was built without it";
+  std::string reason =
+      "the linked libavcodec (FFmpeg " + ffmpeg_version() + ") was built without it";
 #if defined(__linux__)
   if (name == "libx264") {
-    reason += "; install one that has it: \"sudo apt-get install libavcodec-extra\" on Debian and Ubuntu, "
-              "\"sudo dnf install ffmpeg-libs\" from RPM Fusion on Fedora";
+    reason +=
+        "; install one that has it: \"sudo apt-get install libavcodec-extra\" on Debian and "
+        "Ubuntu, "
+        "\"sudo dnf install ffmpeg-libs\" from RPM Fusion on Fedora";
   }
 #endif
   return reason;
@@ -94,7 +100,8 @@ constexpr unsigned kNvidia = 0x10de;
   };
   candidate.probe = [name, options]() -> std::optional<std::string> {
     if (options.probe_path.empty()) {
-      return "kvmstream-probe was not found, and without a test encode no driver is trusted; reinstall kvmstream";
+      return "kvmstream-probe was not found, and without a test encode no driver is trusted; "
+             "reinstall kvmstream";
     }
     const ProbeCache cache(options.cache_dir, probe_fingerprint(options.probe_path));
     std::optional<std::string> verdict = cache.find(name);

@@ -66,7 +66,8 @@ class Encoder {
   [[nodiscard]] virtual std::string_view name() const = 0;
   // Pixel formats it takes for this chroma, best first. Empty = cannot.
   [[nodiscard]] virtual std::span<const PixelFormat> accepts(Chroma chroma) const = 0;
-  // Throws Error{kEncoder} with the reason. `notes` receives one line for each setting that has no counterpart here.
+  // Throws Error{kEncoder} with the reason. `notes` receives one line for each setting that has no
+  // counterpart here.
   virtual void open(const EncoderFormat& format, const StreamConfig& config,
                     std::vector<std::string>& notes) = 0;
   // Planes are read before it returns and not kept.

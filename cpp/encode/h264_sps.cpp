@@ -8,8 +8,8 @@
 namespace kvm {
 namespace {
 
-// Reads a raw byte sequence payload bit by bit. Past the end it returns zeros and stays failed: a damaged SPS ends in
-// one check of ok() instead of one for each field.
+// Reads a raw byte sequence payload bit by bit. Past the end it returns zeros and stays failed: a
+// damaged SPS ends in one check of ok() instead of one for each field.
 class BitReader {
  public:
   explicit BitReader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
@@ -124,11 +124,12 @@ std::vector<std::uint8_t> add_emulation_prevention(std::span<const std::uint8_t>
 // Where the pieces lie that mend_sps() keeps as they are, in bits from the start of the payload.
 struct Layout {
   std::size_t vui_flag = 0;
-  std::size_t signal_type = 0;       // video_signal_type_present_flag
+  std::size_t signal_type = 0;  // video_signal_type_present_flag
   std::size_t after_signal_type = 0;
-  std::size_t restriction = 0;       // bitstream_restriction_flag
-  std::uint32_t video_format = 5;    // unspecified
-  bool motion_over_boundaries = true;  // these are the values that annex E infers when nothing is stated
+  std::size_t restriction = 0;     // bitstream_restriction_flag
+  std::uint32_t video_format = 5;  // unspecified
+  bool motion_over_boundaries =
+      true;  // these are the values that annex E infers when nothing is stated
   std::uint32_t max_bytes_per_pic = 2;
   std::uint32_t max_bits_per_mb = 1;
   std::uint32_t log2_mv_horizontal = 16;
@@ -354,7 +355,8 @@ void for_each_nal(std::span<const std::uint8_t> annexb,
     while (from + 3 <= size) {
       const void* one = std::memchr(annexb.data() + from + 2, 1, size - from - 2);
       if (one == nullptr) return size;
-      const auto at = static_cast<std::size_t>(static_cast<const std::uint8_t*>(one) - annexb.data());
+      const auto at =
+          static_cast<std::size_t>(static_cast<const std::uint8_t*>(one) - annexb.data());
       if (annexb[at - 1] == 0 && annexb[at - 2] == 0) return at - 2;
       from = at - 1;
     }

@@ -1,7 +1,8 @@
 // Reading and mending the H.264 sequence parameter set (ITU-T H.264, 7.3.2.1.1 and annex E).
 //
-// Browsers' hardware decoders hold back several pictures when an SPS does not promise that nothing is reordered, and
-// guess the colour matrix when it is not stated. Encoders differ in what they write, so every IDR passes through here.
+// Browsers' hardware decoders hold back several pictures when an SPS does not promise that nothing
+// is reordered, and guess the colour matrix when it is not stated. Encoders differ in what they
+// write, so every IDR passes through here.
 #pragma once
 
 #include <cstddef>
@@ -40,14 +41,15 @@ struct SpsInfo {
   int max_dec_frame_buffering = -1;
 };
 
-// `nal`: one NAL unit without its start code, emulation prevention still in. Empty when it is not an SPS or is damaged.
+// `nal`: one NAL unit without its start code, emulation prevention still in. Empty when it is not
+// an SPS or is damaged.
 [[nodiscard]] std::optional<SpsInfo> parse_sps(std::span<const std::uint8_t> nal);
 
 // "avc1.42C028", as WebCodecs and MP4 want it (RFC 6381).
 [[nodiscard]] std::string codec_string(const SpsInfo& sps);
 
-// The SPS with `colour`, max_num_reorder_frames = 0 and max_dec_frame_buffering = max_num_ref_frames; all else is kept.
-// Empty when it says so already, or cannot be parsed.
+// The SPS with `colour`, max_num_reorder_frames = 0 and max_dec_frame_buffering =
+// max_num_ref_frames; all else is kept. Empty when it says so already, or cannot be parsed.
 [[nodiscard]] std::optional<std::vector<std::uint8_t>> mend_sps(std::span<const std::uint8_t> nal,
                                                                 const ColourDescription& colour);
 

@@ -11,7 +11,8 @@ constexpr int kFailuresAllowed = 2;
 
 }  // namespace
 
-Ladder::Ladder(std::vector<Candidate> candidates, std::shared_ptr<LogRing> log) : log_(std::move(log)) {
+Ladder::Ladder(std::vector<Candidate> candidates, std::shared_ptr<LogRing> log)
+    : log_(std::move(log)) {
   for (Candidate& candidate : candidates) {
     rungs_.push_back({std::move(candidate), false, 0, {}});
   }
@@ -32,7 +33,8 @@ void Ladder::check(Rung& rung) {
   if (rung.candidate.probe) {
     if (auto reason = rung.candidate.probe()) {
       rung.reason = std::move(*reason);
-      log_->add(LogLevel::kWarning, "encode.ladder", rung.candidate.name + " refused: " + rung.reason);
+      log_->add(LogLevel::kWarning, "encode.ladder",
+                rung.candidate.name + " refused: " + rung.reason);
     }
   }
 }
@@ -41,7 +43,8 @@ std::vector<EncoderInfo> Ladder::list() {
   std::vector<EncoderInfo> infos;
   for (Rung& rung : rungs_) {
     check(rung);
-    infos.push_back({rung.candidate.name, rung.candidate.hardware, rung.reason.empty(), rung.reason});
+    infos.push_back(
+        {rung.candidate.name, rung.candidate.hardware, rung.reason.empty(), rung.reason});
   }
   return infos;
 }
@@ -99,7 +102,8 @@ std::unique_ptr<Encoder> Ladder::open(EncoderFormat& format, const StreamConfig&
     std::string names = "auto";
     for (const Rung& rung : rungs_) names += ", " + rung.candidate.name;
     throw Error(ErrorKind::kEncoderUnavailable,
-                "encoder = \"" + config.encoder + "\": there is none of that name here; choose one of " + names);
+                "encoder = \"" + config.encoder +
+                    "\": there is none of that name here; choose one of " + names);
   }
   throw Error(ErrorKind::kEncoderUnavailable,
               "no H.264 encoder can be used for " + std::to_string(format.width) + "x" +
@@ -114,7 +118,9 @@ void Ladder::report_failure(std::string_view encoder_name, const std::string& re
   if (rung == rungs_.end()) return;
   ++rung->failures;
   const bool out = rung->failures >= kFailuresAllowed;
-  if (out) rung->reason = "failed " + std::to_string(rung->failures) + " times while encoding, last: " + reason;
+  if (out)
+    rung->reason =
+        "failed " + std::to_string(rung->failures) + " times while encoding, last: " + reason;
   log_->add(LogLevel::kWarning, "encode.ladder",
             std::string(encoder_name) + " failed: " + reason +
                 (out ? "; it is not used again" : "; it is opened once more"));

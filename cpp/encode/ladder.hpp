@@ -1,4 +1,5 @@
-// Chooses the encoder: vendor gate, then a real test encode in a child process, best first; remembers why not.
+// Chooses the encoder: vendor gate, then a real test encode in a child process, best first;
+// remembers why not.
 #pragma once
 
 #include <chrono>
@@ -24,15 +25,18 @@ struct EncoderInfo {
 struct Candidate {
   std::string name;
   bool hardware = false;
-  // Cheap checks before any driver is loaded (linked in? GPU vendor present?); a reason when it must not be tried.
+  // Cheap checks before any driver is loaded (linked in? GPU vendor present?); a reason when it
+  // must not be tried.
   std::function<std::optional<std::string>()> gate;
-  // A real test encode, normally in kvmstream-probe; a reason when it failed. May be empty (no probe needed).
+  // A real test encode, normally in kvmstream-probe; a reason when it failed. May be empty (no
+  // probe needed).
   std::function<std::optional<std::string>()> probe;
   std::function<std::unique_ptr<Encoder>()> create;
 };
 
 struct ProbeOptions {
-  std::string probe_path;  // the kvmstream-probe executable; "" = hardware encoders are refused with that reason
+  std::string probe_path;  // the kvmstream-probe executable; "" = hardware encoders are refused
+                           // with that reason
   std::string cache_dir;   // "" = no cache on disk
   std::chrono::milliseconds timeout{5000};
 };
@@ -47,14 +51,14 @@ class Ladder {
   // All rungs with their verdicts, in order of preference, hardware first.
   [[nodiscard]] std::vector<EncoderInfo> list();
 
-  // Opens the best rung for this config, skipping those that failed. `config.encoder` other than "auto" allows that
-  // one only. Throws Error{kEncoderUnavailable} naming every rung and its reason.
-  // `format.pixel_format` is filled in from the encoder's accepts().
+  // Opens the best rung for this config, skipping those that failed. `config.encoder` other than
+  // "auto" allows that one only. Throws Error{kEncoderUnavailable} naming every rung and its
+  // reason. `format.pixel_format` is filled in from the encoder's accepts().
   [[nodiscard]] std::unique_ptr<Encoder> open(EncoderFormat& format, const StreamConfig& config,
                                               std::vector<std::string>& notes);
 
-  // The open encoder failed or went silent: the first time for a rung it may be tried once more, the second time
-  // the rung is out for good. Call before open().
+  // The open encoder failed or went silent: the first time for a rung it may be tried once more,
+  // the second time the rung is out for good. Call before open().
   void report_failure(std::string_view encoder_name, const std::string& reason);
 
  private:

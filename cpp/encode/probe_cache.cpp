@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kHeader = "kvmstream encoder probes 1";
+constexpr std::string_view kTrailer = "end";
 constexpr std::int64_t kFailureLifetime = 24 * 3600;  // seconds
 
 struct Verdict {
@@ -40,7 +41,8 @@ using Verdicts = std::map<std::string, Verdict, std::less<>>;
   const auto time = fs::last_write_time(path, error);
   if (error) return "-";
   const auto size = fs::file_size(path, error);
-  return std::to_string(time.time_since_epoch().count()) + (error ? "" : ":" + std::to_string(size));
+  return std::to_string(time.time_since_epoch().count()) +
+         (error ? "" : ":" + std::to_string(size));
 }
 
 [[nodiscard]] std::string first_line(const fs::path& path) {
@@ -54,14 +56,15 @@ using Verdicts = std::map<std::string, Verdict, std::less<>>;
   std::error_code error;
   for (const auto& device : fs::directory_iterator("/sys/bus/pci/devices", error)) {
     if (first_line(device.path() / "class").starts_with("0x03")) {
-      ids.push_back(first_line(device.path() / "vendor") + ":" + first_line(device.path() / "device"));
+      ids.push_back(first_line(device.path() / "vendor") + ":" +
+                    first_line(device.path() / "device"));
     }
   }
   std::sort(ids.begin(), ids.end());
   return ids;
 }
 
-// File format: header, fingerprint, then "encoder<TAB>seconds<TAB>reason" lines.
+// File format: header, fingerprint, "encoder<TAB>seconds<TAB>reason" lines, trailer.
 [[nodiscard]] Verdicts load(const std::string& path, const std::string& fingerprint) {
   std::ifstream file(path);
   std::string line;
@@ -69,6 +72,7 @@ using Verdicts = std::map<std::string, Verdict, std::less<>>;
   if (!std::getline(file, line) || line != fingerprint) return {};
   Verdicts verdicts;
   while (std::getline(file, line)) {
+    if (line == kTrailer) return verdicts;
     std::istringstream fields(line);
     std::string encoder;
     std::string time;
@@ -79,14 +83,14 @@ using Verdicts = std::map<std::string, Verdict, std::less<>>;
     if (encoder.empty() || !(number >> verdict.time)) return {};
     verdicts[encoder] = verdict;
   }
-  return verdicts;
+  return {};  // cut short
 }
 
 }  // namespace
 
 std::string probe_fingerprint(const std::string& probe_path) {
-  std::string text = "probe " + file_stamp(probe_path) + " avcodec " + std::to_string(avcodec_version()) +
-                     " " + av_version_info() + " gpu";
+  std::string text = "probe " + file_stamp(probe_path) + " avcodec " +
+                     std::to_string(avcodec_version()) + " " + av_version_info() + " gpu";
   for (const std::string& id : gpu_ids()) text += " " + id;
   text += " kernel " + first_line("/proc/sys/kernel/osrelease") + " nvidia " +
           first_line("/sys/module/nvidia/version");
@@ -99,7 +103,9 @@ std::string probe_fingerprint(const std::string& probe_path) {
   return text;
 }
 
-std::string ProbeCache::path() const { return (fs::path(directory_) / "encoder-probes.txt").string(); }
+std::string ProbeCache::path() const {
+  return (fs::path(directory_) / "encoder-probes.txt").string();
+}
 
 std::optional<std::string> ProbeCache::find(std::string_view encoder) const {
   if (directory_.empty()) return std::nullopt;
@@ -120,7 +126,8 @@ void ProbeCache::store(std::string_view encoder, const std::string& verdict) con
   std::replace_if(reason.begin(), reason.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
   verdicts[std::string(encoder)] = {now_seconds(), reason};
 
-  // A rename is atomic, so a reader sees the old file or the new one; the name keeps two writers apart.
+  // A rename is atomic, so a reader sees the old file or the new one; the name keeps two writers
+  // apart.
   const std::string part = path() + "." + std::to_string(std::random_device{}()) + ".part";
   {
     std::ofstream file(part, std::ios::trunc);
@@ -128,6 +135,7 @@ void ProbeCache::store(std::string_view encoder, const std::string& verdict) con
     for (const auto& [name, each] : verdicts) {
       file << name << '\t' << each.time << '\t' << each.reason << '\n';
     }
+    file << kTrailer << '\n';
     file.close();
     if (!file) {
       fs::remove(part, error);

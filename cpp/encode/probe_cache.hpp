@@ -8,11 +8,12 @@
 
 namespace kvm {
 
-// What a verdict depends on besides the encoder: our probe, libavcodec, the GPUs and their drivers. One line.
+// What a verdict depends on besides the encoder: our probe, libavcodec, the GPUs and their drivers.
+// One line.
 [[nodiscard]] std::string probe_fingerprint(const std::string& probe_path);
 
-// One small text file. Anything wrong with it means an empty cache; nothing here throws. A verdict of failure is
-// believed for a day only: the GPU may have been busy.
+// One small text file. Anything wrong with it means an empty cache; nothing here throws. A verdict
+// of failure is believed for a day only: the GPU may have been busy.
 class ProbeCache {
  public:
   // `directory` = "": remembers nothing.

@@ -55,11 +55,13 @@ struct SpawnOptions {
   SpawnOptions& operator=(const SpawnOptions&) = delete;
 };
 
-// The child's process id, or the errno as a negative number. Its standard output is `output`, input and error are
-// /dev/null; it leads its own process group and has no signal blocked or ignored that we do.
+// The child's process id, or the errno as a negative number. Its standard output is `output`, input
+// and error are /dev/null; it leads its own process group and has no signal blocked or ignored that
+// we do.
 [[nodiscard]] pid_t spawn(const std::string& executable, const std::string& encoder, int output) {
   SpawnOptions options;
-  // First of all: `output` may itself be 0 or 2 when this process runs without standard descriptors.
+  // First of all: `output` may itself be 0 or 2 when this process runs without standard
+  // descriptors.
   posix_spawn_file_actions_adddup2(&options.actions, output, STDOUT_FILENO);
   posix_spawn_file_actions_addopen(&options.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&options.actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
@@ -84,8 +86,8 @@ struct SpawnOptions {
 enum class WaitState { kRunning, kEnded, kUnknown };  // kUnknown: someone else reaped our child
 struct Wait {
   WaitState state = WaitState::kRunning;
-  int status = 0;       // exit status
-  int signal = 0;       // that ended it; 0 = it exited
+  int status = 0;  // exit status
+  int signal = 0;  // that ended it; 0 = it exited
 };
 
 // Leaves an ended child unreaped, so that its process group's number cannot go to others yet.
@@ -109,8 +111,8 @@ struct Wait {
   }
 }
 
-// Ends the child and whatever helpers a driver started, and reaps it. A child stuck inside the kernel ends only when
-// the kernel lets go of it; it must not take us along.
+// Ends the child and whatever helpers a driver started, and reaps it. A child stuck inside the
+// kernel ends only when the kernel lets go of it; it must not take us along.
 void end_group(pid_t pid) {
   constexpr auto kReapTime = std::chrono::seconds(1);
   ::kill(-pid, SIGKILL);
@@ -122,10 +124,12 @@ void end_group(pid_t pid) {
 // What the child says until it closes its output, ends, or time runs out.
 [[nodiscard]] std::string read_output(int fd, pid_t pid, Clock::time_point deadline, Wait& wait) {
   constexpr std::size_t kMostOutput = 4096;
-  constexpr auto kSlice = std::chrono::milliseconds(20);  // how soon a child that leaves its output to others is noticed
+  constexpr auto kSlice = std::chrono::milliseconds(
+      20);  // how soon a child that leaves its output to others is noticed
   std::string output;
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     if (left.count() <= 0) return output;
     pollfd entry{fd, POLLIN, 0};
     const int ready = ::poll(&entry, 1, static_cast<int>(std::min(left, kSlice).count()));

@@ -11,15 +11,17 @@ namespace {
 
 constexpr double kBufferSeconds = 0.25;  // of the ceiling: what may be sent at once
 
-// Measured on x264's intra pictures of text, drawings, fractals, test patterns and noise: bits of a macroblock at
-// quantiser 25 are close to this times the square root of its detail as measure() counts it.
+// Measured on x264's intra pictures of text, drawings, fractals, test patterns and noise: bits of a
+// macroblock at quantiser 25 are close to this times the square root of its detail as measure()
+// counts it.
 constexpr float kBitsPerRootDetail = 15.0F;
 constexpr int kSampledRows = 4;  // of each tile's sixteen
 
 // A prediction from an older experience is worth no more than the guess for unknown content.
 constexpr std::int64_t kExperienceLifetime = kNsPerSec;
 constexpr double kUnknownChange = 0.8;
-// Sharpening costs much the same for each step of the quantiser, measured from 40 down to 8 on the same pictures.
+// Sharpening costs much the same for each step of the quantiser, measured from 40 down to 8 on the
+// same pictures.
 constexpr double kUnknownSharpening = 0.06;
 
 }  // namespace
@@ -115,23 +117,25 @@ void Quantiser::refill(std::int64_t wall_ns) {
     budget_ = full;
     started_ = true;
   } else {
-    const double elapsed = std::max(0.0, static_cast<double>(wall_ns - last_ns_) / static_cast<double>(kNsPerSec));
+    const double elapsed =
+        std::max(0.0, static_cast<double>(wall_ns - last_ns_) / static_cast<double>(kNsPerSec));
     budget_ = std::min(full, budget_ + ceiling_ * elapsed);
     interval_ += 0.25 * (std::min(elapsed, kBufferSeconds) - interval_);
   }
   last_ns_ = wall_ns;
 }
 
-// Typing, a moved window and a scrolled page have little in common: each size of change learns for itself.
+// Typing, a moved window and a scrolled page have little in common: each size of change learns for
+// itself.
 Quantiser::Experience& Quantiser::change_experience(double share) {
   int size_class = 0;  // 0: over half of the picture, then quarters of that
   for (double limit = 0.5; size_class + 1 < kSizeClasses && share < limit; limit /= 4) ++size_class;
   return change_[static_cast<std::size_t>(size_class)];
 }
 
-// What crf means for a change: as in x264, busy pictures are coded coarser than crf itself and quiet ones finer, after
-// the bits of recent changes. The numbers match x264's PSNR at crf 23 on scrolled text (129 bits a macroblock), film
-// (78) and a dragged window (16).
+// What crf means for a change: as in x264, busy pictures are coded coarser than crf itself and
+// quiet ones finer, after the bits of recent changes. The numbers match x264's PSNR at crf 23 on
+// scrolled text (129 bits a macroblock), film (78) and a dragged window (16).
 int Quantiser::aim(const Chosen& change, double tiles) const {
   constexpr double kTypical = 52.0;  // bits of a macroblock at quantiser 25
   constexpr double kFinerPerHalving = 2.9;
@@ -151,15 +155,17 @@ double Quantiser::sharpening_bits(double detail_bits, int quantiser) const {
 }
 
 double Quantiser::expected_bits(const Chosen& picture, int quantiser) const {
-  return picture.changed_bits * bits_factor(quantiser) + sharpening_bits(picture.kept_bits, quantiser);
+  return picture.changed_bits * bits_factor(quantiser) +
+         sharpening_bits(picture.kept_bits, quantiser);
 }
 
 double Quantiser::allowance(const Chosen& picture) const {
   const double full = ceiling_ * kBufferSeconds;
-  if (picture.kind == PictureKind::kKeyframe) return std::max(budget_, full / 2);  // someone waits for it
+  if (picture.kind == PictureKind::kKeyframe)
+    return std::max(budget_, full / 2);  // someone waits for it
   if (picture.kind == PictureKind::kRefinement) return std::max(0.0, budget_ * 0.7);
-  // Its share of the ceiling, less when savings are low; and what is saved beyond half is there to be used. The other
-  // half is for a change out of the ordinary.
+  // Its share of the ceiling, less when savings are low; and what is saved beyond half is there to
+  // be used. The other half is for a change out of the ordinary.
   constexpr double kOutOfTheOrdinary = 3.0;
   const double share = ceiling_ * interval_ * std::min(1.0, 0.5 + budget_ / full);
   const double surplus = 0.5 * std::max(0.0, budget_ - full / 2);
@@ -167,7 +173,8 @@ double Quantiser::allowance(const Chosen& picture) const {
   return std::max({0.0, share + surplus, extraordinary ? budget_ * 0.6 : 0.0});
 }
 
-int Quantiser::choose(PictureKind kind, int refine_step, const DetailMap& detail, std::int64_t wall_ns) {
+int Quantiser::choose(PictureKind kind, int refine_step, const DetailMap& detail,
+                      std::int64_t wall_ns) {
   refill(wall_ns);
   const auto age_out = [&](Experience& known, double unknown) {
     if (known.learned_ns == 0 || wall_ns - known.learned_ns > kExperienceLifetime) {
@@ -206,8 +213,9 @@ int Quantiser::choose(PictureKind kind, int refine_step, const DetailMap& detail
   const double allowed = allowance(picture);
   int worst = kind == PictureKind::kRefinement ? std::max(best, picture_quantiser_ - 1) : kCoarsest;
   if (last != 0) {
-    // A picture finer than its predecessor pays for all that the other left out, and makes its successor cheap:
-    // following every estimate, the two would take turns. So the quantiser rests while it is about right.
+    // A picture finer than its predecessor pays for all that the other left out, and makes its
+    // successor cheap: following every estimate, the two would take turns. So the quantiser rests
+    // while it is about right.
     constexpr double kAboutRight = 1.5;
     constexpr int kFinerAtOnce = 4;
     int resting = std::max(best, last);
@@ -223,7 +231,8 @@ int Quantiser::choose(PictureKind kind, int refine_step, const DetailMap& detail
     }
     constexpr double kFarOff = 4.0;
     constexpr int kCoarserAtOnce = 3;
-    if (expected_bits(picture, best) < allowed * kFarOff) worst = std::min(worst, best + kCoarserAtOnce);
+    if (expected_bits(picture, best) < allowed * kFarOff)
+      worst = std::min(worst, best + kCoarserAtOnce);
   }
   picture.quantiser = best;
   while (picture.quantiser < worst && expected_bits(picture, picture.quantiser) > allowed) {
@@ -235,13 +244,15 @@ int Quantiser::choose(PictureKind kind, int refine_step, const DetailMap& detail
 
 void Quantiser::spent(std::int64_t bits) {
   constexpr double kLearningRate = 0.5;
-  constexpr double kLeastToLearnFrom = 2000.0;  // bits; below, headers outweigh what there is to learn
+  constexpr double kLeastToLearnFrom =
+      2000.0;  // bits; below, headers outweigh what there is to learn
   // A debt of more than a second would freeze the picture.
   budget_ = std::max(budget_ - static_cast<double>(bits), -ceiling_);
   // A large excess is believed at once: the next picture must not repeat it.
   const auto learn = [&](Experience& known, double ratio) {
     constexpr double kExcess = 2.0;
-    known.ratio = ratio > kExcess * known.ratio ? ratio : known.ratio + kLearningRate * (ratio - known.ratio);
+    known.ratio =
+        ratio > kExcess * known.ratio ? ratio : known.ratio + kLearningRate * (ratio - known.ratio);
     known.learned_ns = last_ns_;
   };
 
@@ -249,10 +260,12 @@ void Quantiser::spent(std::int64_t bits) {
   const double kept = chosen_.kind == PictureKind::kKeyframe
                           ? 0.0
                           : sharpening_bits(chosen_.kept_bits, chosen_.quantiser);
-  const double at_25 = std::max(0.0, static_cast<double>(bits) - kept) / bits_factor(chosen_.quantiser);
+  const double at_25 =
+      std::max(0.0, static_cast<double>(bits) - kept) / bits_factor(chosen_.quantiser);
   if (chosen_.kind == PictureKind::kRefinement) {
     if (chosen_.kept_bits > kLeastToLearnFrom && sharper_by > 0) {
-      learn(sharpening_, std::min(1.0, static_cast<double>(bits) / (chosen_.kept_bits * sharper_by)));
+      learn(sharpening_,
+            std::min(1.0, static_cast<double>(bits) / (chosen_.kept_bits * sharper_by)));
     }
   } else if (chosen_.detail_bits > kLeastToLearnFrom) {
     const double ratio = std::clamp(at_25 / chosen_.detail_bits, 0.001, 4.0);
@@ -265,7 +278,8 @@ void Quantiser::spent(std::int64_t bits) {
   if (chosen_.kind == PictureKind::kChange) {
     usual_bits_ += 0.25 * (at_25 - usual_bits_);
     constexpr double kNewScene = 0.25;
-    if (chosen_.share > kNewScene) sharpening_ = {};  // what was left to sharpen says nothing about this
+    if (chosen_.share > kNewScene)
+      sharpening_ = {};  // what was left to sharpen says nothing about this
   }
   // Coarser than before: so are the changed parts. Finer: the encoder went over the rest as well.
   picture_quantiser_ = chosen_.quantiser;

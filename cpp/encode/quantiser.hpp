@@ -1,6 +1,7 @@
-// Rate control of our own for encoders that take one quantiser per picture: quality as asked for, under a bit rate
-// ceiling that counts real time. A screen is not a film: pictures come when something changes, most changes are tiny,
-// and a picture may be sharpened later while nothing happens.
+// Rate control of our own for encoders that take one quantiser per picture: quality as asked for,
+// under a bit rate ceiling that counts real time. A screen is not a film: pictures come when
+// something changes, most changes are tiny, and a picture may be sharpened later while nothing
+// happens.
 #pragma once
 
 #include <array>
@@ -27,7 +28,8 @@ class DetailMap {
   [[nodiscard]] double measured_share() const noexcept { return share_; }
 
  private:
-  [[nodiscard]] float measure(const std::uint8_t* luma, std::ptrdiff_t stride, int col, int row) const;
+  [[nodiscard]] float measure(const std::uint8_t* luma, std::ptrdiff_t stride, int col,
+                              int row) const;
 
   int width_ = 0;
   int height_ = 0;
@@ -41,23 +43,27 @@ class DetailMap {
 
 enum class PictureKind { kKeyframe, kChange, kRefinement };
 
-// Chooses the quantiser. Times are CLOCK_MONOTONIC ns, sizes bits. No clock of its own: tests replay any history.
+// Chooses the quantiser. Times are CLOCK_MONOTONIC ns, sizes bits. No clock of its own: tests
+// replay any history.
 class Quantiser {
  public:
-  static constexpr int kFinest = 10;  // visually lossless; finer doubles the bits for nothing that can be seen
+  static constexpr int kFinest =
+      10;  // visually lossless; finer doubles the bits for nothing that can be seen
   static constexpr int kCoarsest = 51;
 
   Quantiser() = default;
   explicit Quantiser(const RateSettings& rate) { set_rate(rate); }
   void set_rate(const RateSettings& rate);
 
-  // The quantiser for the picture that `detail` was just updated with. `refine_step`: see EncodeHints.
+  // The quantiser for the picture that `detail` was just updated with. `refine_step`: see
+  // EncodeHints.
   [[nodiscard]] int choose(PictureKind kind, int refine_step, const DetailMap& detail,
                            std::int64_t wall_ns);
   // What the picture that was chosen for last came to.
   void spent(std::int64_t bits);
 
-  // Bits of a change relative to the same pixels coded intra, of the newest one: near 1 = prediction is useless.
+  // Bits of a change relative to the same pixels coded intra, of the newest one: near 1 =
+  // prediction is useless.
   [[nodiscard]] double last_inter_ratio() const noexcept { return last_ratio_; }
   // Bits that may still be sent at once.
   [[nodiscard]] double budget() const noexcept { return budget_; }
@@ -90,12 +96,13 @@ class Quantiser {
 
   double ceiling_ = 6e6;  // bit/s
   int wanted_ = 23;
-  double budget_ = 0;     // may be negative after a picture that came out larger than expected
+  double budget_ = 0;  // may be negative after a picture that came out larger than expected
   double interval_ = 1.0 / 60;  // seconds between changes, smoothed
   bool started_ = false;
   std::int64_t last_ns_ = 0;
-  int picture_quantiser_ = kCoarsest;  // coarsest that parts of the decoder's picture may still have
-  double usual_bits_ = 0;              // at quantiser 25, of recent changes
+  int picture_quantiser_ =
+      kCoarsest;           // coarsest that parts of the decoder's picture may still have
+  double usual_bits_ = 0;  // at quantiser 25, of recent changes
   double last_ratio_ = 1.0;
   std::array<Experience, kSizeClasses> change_;
   Experience keyframe_;

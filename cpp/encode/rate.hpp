@@ -11,8 +11,9 @@
 
 namespace kvm {
 
-// The quantiser for the n-th pass over unchanged content: sharper by 3 (half the error) each time. At 10 text and
-// photographs are visually lossless; going lower doubles the bits for nothing that can be seen.
+// The quantiser for the n-th pass over unchanged content: sharper by 3 (half the error) each time.
+// At 10 text and photographs are visually lossless; going lower doubles the bits for nothing that
+// can be seen.
 [[nodiscard]] inline double refined_crf(double crf, int refine_step) noexcept {
   constexpr double kStep = 3.0;
   constexpr double kVisuallyLossless = 10.0;
@@ -20,26 +21,30 @@ namespace kvm {
   return std::max(std::min(crf, kVisuallyLossless), crf - kStep * refine_step);
 }
 
-// Bits that may be sent at once: 250 ms of the ceiling, so that an IDR never takes longer than that to send.
-[[nodiscard]] inline int rate_buffer_bits(int bitrate) noexcept { return bitrate / 4; }
+// Bits that may be sent at once: 250 ms of the ceiling, so that an IDR never takes longer than that
+// to send.
+[[nodiscard]] inline int rate_buffer_bits(int bitrate) noexcept {
+  return bitrate / 4;
+}
 
-// Slice threads for software encoding: one core stays free for capture and conversion, and more than four slices
-// cost more bits than they save time.
+// Slice threads for software encoding: one core stays free for capture and conversion, and more
+// than four slices cost more bits than they save time.
 [[nodiscard]] inline int software_threads() noexcept {
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   return std::clamp(cores - 1, 1, 4);
 }
 
 // Whether a change of rate is big enough to restart the encoder's prediction for it.
-[[nodiscard]] inline bool worth_a_keyframe(const RateSettings& from, const RateSettings& to) noexcept {
+[[nodiscard]] inline bool worth_a_keyframe(const RateSettings& from,
+                                           const RateSettings& to) noexcept {
   constexpr double kLeastChange = 0.2;
   return std::abs(static_cast<double>(to.bitrate) - from.bitrate) >= kLeastChange * from.bitrate ||
          std::abs(to.crf - from.crf) >= 1.0;
 }
 
-// An encoder that counts pictures at constant rate refills its bit budget by one picture's share whenever it is
-// called. A screen is encoded when it changes, so the share must follow the clock: this says which maximum rate makes
-// one picture's share worth the time since the last one.
+// An encoder that counts pictures at constant rate refills its bit budget by one picture's share
+// whenever it is called. A screen is encoded when it changes, so the share must follow the clock:
+// this says which maximum rate makes one picture's share worth the time since the last one.
 class WallClockBudget {
  public:
   WallClockBudget() = default;

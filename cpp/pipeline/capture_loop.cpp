@@ -74,8 +74,9 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
       if (slot_ || view_) picture_wanted_ = false;
       pictures_.notify_all();
     } else if (auto* frame = std::get_if<Frame>(&event)) {
-      // fps holds on average; a single picture may come half a period early. So a source that changes at the same rate
-      // is captured when it changes, not at the next tick of a clock of our own.
+      // fps holds on average; a single picture may come half a period early. So a source that
+      // changes at the same rate is captured when it changes, not at the next tick of a clock of
+      // our own.
       const std::int64_t period = period_ns_;
       due_ns = std::max(due_ns, frame->times.captured) + period;
       next_ns = due_ns - period / 2;

@@ -128,7 +128,8 @@ void Pipeline::after_encode(std::optional<Packet> packet, Work work, std::size_t
   } else if (work == Work::kFresh || work == Work::kKeyframe) {
     const bool small = changed_tiles <= kSmallChangeTiles && work == Work::kFresh;
     const bool under_way = refine_at_ns_ != 0 && refine_steps_ > 1;
-    // Typing must not keep the rest of the screen coarse: a large refinement goes on between small changes.
+    // Typing must not keep the rest of the screen coarse: a large refinement goes on between small
+    // changes.
     if (!(small && under_way)) {
       refine_steps_ = small ? 1 : kRefineSteps;
       refine_step_ = 0;

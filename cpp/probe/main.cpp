@@ -1,5 +1,5 @@
-// kvmstream-probe ENCODER: a real test encode in a process of its own, because a graphics driver may crash or hang.
-// Says "ok" and exits with 0, or says why not and exits with 1.
+// kvmstream-probe ENCODER: a real test encode in a process of its own, because a graphics driver
+// may crash or hang. Says "ok" and exits with 0, or says why not and exits with 1.
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -64,8 +64,9 @@ std::string test_encode(const std::string& name) {
     if (!sps) return false;
     verdict = sps->width == kWidth && sps->height == kHeight
                   ? ""
-                  : "the SPS says " + std::to_string(sps->width) + "x" + std::to_string(sps->height) +
-                        " for a picture of " + std::to_string(kWidth) + "x" + std::to_string(kHeight);
+                  : "the SPS says " + std::to_string(sps->width) + "x" +
+                        std::to_string(sps->height) + " for a picture of " +
+                        std::to_string(kWidth) + "x" + std::to_string(kHeight);
     return false;
   });
   return verdict;
@@ -79,7 +80,8 @@ int main(int argc, char** argv) {
     return 2;
   }
 #if !defined(_WIN32)
-  constexpr unsigned kOrphanSeconds = 30;  // should the parent die and nobody be left to kill a hung driver
+  constexpr unsigned kOrphanSeconds =
+      30;  // should the parent die and nobody be left to kill a hung driver
   ::alarm(kOrphanSeconds);
 #endif
   std::string reason;

@@ -47,7 +47,9 @@ class Canvas {
   [[nodiscard]] int width() const { return width_; }
   [[nodiscard]] int height() const { return height_; }
   [[nodiscard]] EncoderFormat format() const { return {width_, height_, format_}; }
-  [[nodiscard]] std::uint8_t luma(int x, int y) const { return planes_.data[0][y * planes_.stride[0] + x]; }
+  [[nodiscard]] std::uint8_t luma(int x, int y) const {
+    return planes_.data[0][y * planes_.stride[0] + x];
+  }
   void set(int x, int y, int value) {
     planes_.data[0][y * planes_.stride[0] + x] = static_cast<std::uint8_t>(value);
   }
@@ -141,7 +143,8 @@ class Decoder {
   double sum = 0;
   for (int y = 0; y < canvas.height(); ++y) {
     for (int x = 0; x < canvas.width(); ++x) {
-      const int d = canvas.luma(x, y) - decoded.luma[static_cast<std::size_t>(y * decoded.width + x)];
+      const int d =
+          canvas.luma(x, y) - decoded.luma[static_cast<std::size_t>(y * decoded.width + x)];
       sum += d * d;
     }
   }

@@ -42,7 +42,9 @@ StreamConfig unlimited() {
   return config;
 }
 
-TileMap no_damage(const Canvas& canvas) { return {canvas.width(), canvas.height()}; }
+TileMap no_damage(const Canvas& canvas) {
+  return {canvas.width(), canvas.height()};
+}
 TileMap all_damage(const Canvas& canvas) {
   TileMap map(canvas.width(), canvas.height());
   map.set_all();
@@ -113,8 +115,9 @@ TEST_CASE("the SPS states BT.709 limited and promises no reordering") {
 TEST_CASE("sizes that are no multiple of a macroblock decode to themselves") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
-    for (const auto& [width, height] : {std::pair{16, 16}, std::pair{2, 2}, std::pair{642, 360}, std::pair{30, 1082},
-                                        std::pair{1366, 768}, std::pair{4096, 32}}) {
+    for (const auto& [width, height] :
+         {std::pair{16, 16}, std::pair{2, 2}, std::pair{642, 360}, std::pair{30, 1082},
+          std::pair{1366, 768}, std::pair{4096, 32}}) {
       CAPTURE(width);
       CAPTURE(height);
       Canvas canvas(PixelFormat::kNv12, width, height);
@@ -171,7 +174,8 @@ TEST_CASE("4:4:4 is High 4:4:4 Predictive") {
   }
 }
 
-TEST_CASE("refinement sharpens an unchanged picture until it is visually lossless, then costs nothing") {
+TEST_CASE(
+    "refinement sharpens an unchanged picture until it is visually lossless, then costs nothing") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
     Canvas canvas(PixelFormat::kNv12, 640, 368);
@@ -206,7 +210,8 @@ TEST_CASE("a keyframe fits a quarter of a second of the ceiling") {
     StreamConfig config;
     config.bitrate = 2'500'000;
     Session session(way.create(), canvas, config);
-    CHECK(static_cast<double>(session.encode(canvas).data.size()) * 8 < 0.25 * config.bitrate * 1.3);
+    CHECK(static_cast<double>(session.encode(canvas).data.size()) * 8 <
+          0.25 * config.bitrate * 1.3);
   }
 }
 
@@ -299,8 +304,8 @@ TEST_CASE("presets and tunes are x264's, and never bring delay back") {
     CAPTURE(way.title);
     Canvas canvas(PixelFormat::kNv12, 320, 240);
     for (const auto& [preset, tune] :
-         {std::pair{"medium", "film"}, std::pair{"superfast", "zerolatency"}, std::pair{"slow", "grain,fastdecode"},
-          std::pair{"veryfast", ""}}) {
+         {std::pair{"medium", "film"}, std::pair{"superfast", "zerolatency"},
+          std::pair{"slow", "grain,fastdecode"}, std::pair{"veryfast", ""}}) {
       CAPTURE(preset);
       CAPTURE(tune);
       StreamConfig config;
@@ -320,8 +325,9 @@ TEST_CASE("presets and tunes are x264's, and never bring delay back") {
     StreamConfig config;
     config.preset = "turbo";
     std::vector<std::string> notes;
-    CHECK_THROWS_WITH_AS(way.create()->open(canvas.format(), config, notes),
-                         doctest::Contains("preset = \"turbo\": must be one of ultrafast, superfast"), Error);
+    CHECK_THROWS_WITH_AS(
+        way.create()->open(canvas.format(), config, notes),
+        doctest::Contains("preset = \"turbo\": must be one of ultrafast, superfast"), Error);
     config.preset = "ultrafast";
     config.tune = "film,nonsense";
     CHECK_THROWS_WITH_AS(way.create()->open(canvas.format(), config, notes),
@@ -405,7 +411,8 @@ TEST_CASE("encoders without their hardware say why, in the error and not on stde
 }
 
 TEST_CASE("names that are not ours are refused with those that are") {
-  CHECK_THROWS_WITH_AS((void)make_avcodec_encoder("mpeg2video"), doctest::Contains("must be one of libx264"), Error);
+  CHECK_THROWS_WITH_AS((void)make_avcodec_encoder("mpeg2video"),
+                       doctest::Contains("must be one of libx264"), Error);
   CHECK(avcodec_has_encoder("libx264"));
   CHECK_FALSE(avcodec_has_encoder("h264_of_nobody"));
   CHECK_FALSE(ffmpeg_version().empty());
@@ -427,7 +434,8 @@ TEST_CASE("the settings table is complete for every encoder") {
       const auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
       ff::Dictionary options;
       std::vector<std::string> notes;
-      apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, {}, *context, options, notes);
+      apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, {}, *context, options,
+                     notes);
       CHECK(av_opt_set_dict(context->priv_data, options.out()) == 0);
       CHECK(options.first_key() == "");
     }

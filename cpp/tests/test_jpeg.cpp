@@ -17,7 +17,8 @@ namespace {
 
 class Bgra {
  public:
-  Bgra(int width, int height) : width_(width), storage_(static_cast<std::size_t>((width + 3) * height * 4)) {
+  Bgra(int width, int height)
+      : width_(width), storage_(static_cast<std::size_t>((width + 3) * height * 4)) {
     planes_.data[0] = storage_.data();
     planes_.stride[0] = (width + 3) * 4;  // wider than the picture
   }
@@ -72,7 +73,8 @@ class DecodedJpeg {
     const double luma = frame_->data[0][y * frame_->linesize[0] + x];
     const double cb = frame_->data[1][y / 2 * frame_->linesize[1] + x / 2] - 128.0;
     const double cr = frame_->data[2][y / 2 * frame_->linesize[2] + x / 2] - 128.0;
-    return {static_cast<int>(luma + 1.402 * cr), static_cast<int>(luma - 0.344136 * cb - 0.714136 * cr),
+    return {static_cast<int>(luma + 1.402 * cr),
+            static_cast<int>(luma - 0.344136 * cb - 0.714136 * cr),
             static_cast<int>(luma + 1.772 * cb)};
   }
 
@@ -118,8 +120,8 @@ TEST_CASE("shrinking takes the mean of all pixels, not one of them") {
 
 TEST_CASE("any size works, also odd and tiny ones; a picture is never enlarged") {
   for (const auto& [width, height, max_width] :
-       {std::array{1, 1, 320}, std::array{3, 2, 320}, std::array{641, 359, 320}, std::array{100, 37, 33},
-        std::array{5000, 3, 320}, std::array{7, 1000, 5}}) {
+       {std::array{1, 1, 320}, std::array{3, 2, 320}, std::array{641, 359, 320},
+        std::array{100, 37, 33}, std::array{5000, 3, 320}, std::array{7, 1000, 5}}) {
     CAPTURE(width);
     CAPTURE(height);
     Bgra picture(width, height);

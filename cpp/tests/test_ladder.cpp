@@ -17,11 +17,11 @@ constexpr std::array kI444{PixelFormat::kI444};
 
 // What a rung does, and what was done to it.
 struct Fate {
-  std::string name;
+  std::string name = {};
   bool hardware = true;
-  std::string gate;         // reason of refusal; "" = passes
-  std::string probe;
-  std::string open_error;
+  std::string gate = {};  // reason of refusal; "" = passes
+  std::string probe = {};
+  std::string open_error = {};
   ErrorKind open_error_kind = ErrorKind::kEncoder;
   bool takes_444 = false;
   int gates = 0;
@@ -46,11 +46,14 @@ class FaultyEncoder final : public Encoder {
     if (!fate_.open_error.empty()) throw Error(fate_.open_error_kind, fate_.open_error);
     notes.back() = fate_.name + " note";
   }
-  [[nodiscard]] EncodeResult encode(const CpuPlanes& /*planes*/, const EncodeHints& /*hints*/) override {
+  [[nodiscard]] EncodeResult encode(const CpuPlanes& /*planes*/,
+                                    const EncodeHints& /*hints*/) override {
     return NeedMore{};
   }
   [[nodiscard]] std::vector<AccessUnit> drain() override { return {}; }
-  [[nodiscard]] UpdateResult update(const RateSettings& /*rate*/) override { return UpdateResult::kSeamless; }
+  [[nodiscard]] UpdateResult update(const RateSettings& /*rate*/) override {
+    return UpdateResult::kSeamless;
+  }
   void close() override {}
 
  private:
@@ -128,7 +131,8 @@ TEST_CASE("a rung behind a closed gate is never probed, one that fails its probe
   CHECK(infos[2].reason.empty());
 }
 
-TEST_CASE("a rung that does not open is stepped over, with a note, and asked again for another size") {
+TEST_CASE(
+    "a rung that does not open is stepped over, with a note, and asked again for another size") {
   Fixture f;
   f.fast.open_error = "640 is too wide";
   Ladder ladder = f.ladder();
@@ -155,7 +159,8 @@ TEST_CASE("a failure in mid-stream allows one more try, a second one ends it") {
   ladder.report_failure("unheard of", "whatever");  // no rung, no effect
 
   bool told = false;
-  for (const LogLine& line : f.log->drain()) told |= line.message.find("silent for 500 ms") != std::string::npos;
+  for (const LogLine& line : f.log->drain())
+    told |= line.message.find("silent for 500 ms") != std::string::npos;
   CHECK(told);
 }
 
@@ -171,8 +176,8 @@ TEST_CASE("when nothing is left the error names every rung, its reason and the n
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::kEncoderUnavailable);
     const std::string text = error.what();
-    for (const char* part : {"640x360", "fast: no such GPU", "good: ended by signal 11", "soft: out of memory",
-                             "kvmstream doctor"}) {
+    for (const char* part : {"640x360", "fast: no such GPU", "good: ended by signal 11",
+                             "soft: out of memory", "kvmstream doctor"}) {
       CAPTURE(part);
       CHECK(text.find(part) != std::string::npos);
     }

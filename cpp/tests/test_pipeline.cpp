@@ -150,7 +150,12 @@ TEST_CASE("fps is an upper bound") {
   pipeline->start();
   const std::int64_t begin = take(*subscription)->times.captured;
   std::int64_t end = begin;
-  for (int i = 0; i < 50; ++i) end = take(*subscription)->times.captured;
+  for (int pictures = 0; pictures < 50;) {
+    const PacketPtr packet = take(*subscription);
+    if (packet->refinement) continue;  // of the first picture; not the source's
+    end = packet->times.captured;
+    ++pictures;
+  }
   CHECK(end - begin > 940 * kNsPerMs);
 }
 

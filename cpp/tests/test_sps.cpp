@@ -26,18 +26,21 @@ struct Variant {
 constexpr Variant kVariants[] = {
     {"baseline, nothing stated", 640, 360, AV_PIX_FMT_YUV420P, "ultrafast", "zerolatency", "",
      AVCOL_SPC_UNSPECIFIED},
-    {"cropped", 642, 358, AV_PIX_FMT_YUV420P, "ultrafast", "zerolatency", "", AVCOL_SPC_UNSPECIFIED},
-    {"wrong matrix", 1920, 1080, AV_PIX_FMT_YUV420P, "ultrafast", "zerolatency", "", AVCOL_SPC_SMPTE170M},
+    {"cropped", 642, 358, AV_PIX_FMT_YUV420P, "ultrafast", "zerolatency", "",
+     AVCOL_SPC_UNSPECIFIED},
+    {"wrong matrix", 1920, 1080, AV_PIX_FMT_YUV420P, "ultrafast", "zerolatency", "",
+     AVCOL_SPC_SMPTE170M},
     {"high profile, HRD and pic_struct", 1280, 720, AV_PIX_FMT_YUV420P, "medium", "zerolatency",
      "nal-hrd=vbr:vbv-maxrate=3000:vbv-bufsize=1500:pic-struct=1", AVCOL_SPC_UNSPECIFIED},
     {"custom scaling lists", 320, 240, AV_PIX_FMT_YUV420P, "medium", "zerolatency", "cqm=jvt",
      AVCOL_SPC_UNSPECIFIED},
     {"high 4:4:4", 640, 360, AV_PIX_FMT_YUV444P, "ultrafast", "zerolatency", "", AVCOL_SPC_BT709},
-    {"interlaced", 640, 368, AV_PIX_FMT_YUV420P, "medium", "zerolatency", "tff=1", AVCOL_SPC_UNSPECIFIED},
-    {"three references, overscan, chroma location", 352, 288, AV_PIX_FMT_YUV420P, "medium", "zerolatency",
-     "ref=3:overscan=show:chromaloc=2", AVCOL_SPC_UNSPECIFIED},
-    {"sample aspect ratio 12:11", 352, 288, AV_PIX_FMT_YUV420P, "medium", "zerolatency", "sar=12/11",
+    {"interlaced", 640, 368, AV_PIX_FMT_YUV420P, "medium", "zerolatency", "tff=1",
      AVCOL_SPC_UNSPECIFIED},
+    {"three references, overscan, chroma location", 352, 288, AV_PIX_FMT_YUV420P, "medium",
+     "zerolatency", "ref=3:overscan=show:chromaloc=2", AVCOL_SPC_UNSPECIFIED},
+    {"sample aspect ratio 12:11", 352, 288, AV_PIX_FMT_YUV420P, "medium", "zerolatency",
+     "sar=12/11", AVCOL_SPC_UNSPECIFIED},
 };
 
 // A real stream straight from libx264, not through our encoder.
@@ -121,8 +124,9 @@ TEST_CASE("a mended SPS says what we promise, keeps the rest, and the pictures s
     const auto after = parse_sps(find_sps(first));
     REQUIRE(before.has_value());
     REQUIRE(after.has_value());
-    CHECK(changed == (before->colour != ColourDescription{} || before->max_num_reorder_frames != 0 ||
-                      before->max_dec_frame_buffering != before->max_num_ref_frames));
+    CHECK(changed ==
+          (before->colour != ColourDescription{} || before->max_num_reorder_frames != 0 ||
+           before->max_dec_frame_buffering != before->max_num_ref_frames));
     CHECK(after->colour == ColourDescription{});
     CHECK(after->max_num_reorder_frames == 0);
     CHECK(after->max_dec_frame_buffering == before->max_num_ref_frames);
@@ -154,8 +158,8 @@ TEST_CASE("a mended SPS says what we promise, keeps the rest, and the pictures s
 }
 
 TEST_CASE("an SPS without VUI gets one") {
-  // profile 66, flags C0, level 30; ue: id 0, log2_max_frame_num-4 0, poc type 2, 1 reference; gaps 0; 1×1
-  // macroblocks; frames only; direct 8x8; no cropping; no VUI; stop bit.
+  // profile 66, flags C0, level 30; ue: id 0, log2_max_frame_num-4 0, poc type 2, 1 reference; gaps
+  // 0; 1×1 macroblocks; frames only; direct 8x8; no cropping; no VUI; stop bit.
   //   1 1 011 010 0 1 1 1 1 0 0 1
   const std::vector<std::uint8_t> sps{0x67, 0x42, 0xC0, 0x1E, 0b11011010, 0b01111001};
   const auto before = parse_sps(sps);
@@ -181,7 +185,8 @@ TEST_CASE("emulation prevention is taken out and put back") {
   // x264 writes num_units_in_tick = 1 as 00 00 00 01, so every one of its SPS needs it.
   const auto unit = x264_stream(kVariants[0], 1)[0];
   const auto sps = find_sps(unit);
-  const auto has_three_byte_pattern = [](const std::vector<std::uint8_t>& bytes, std::uint8_t last) {
+  const auto has_three_byte_pattern = [](const std::vector<std::uint8_t>& bytes,
+                                         std::uint8_t last) {
     for (std::size_t i = 2; i < bytes.size(); ++i) {
       if (bytes[i - 2] == 0 && bytes[i - 1] == 0 && bytes[i] == last) return true;
     }
@@ -203,7 +208,8 @@ TEST_CASE("damaged and hostile bytes are refused, not believed") {
   CHECK_FALSE(parse_sps(std::vector<std::uint8_t>(64, 0)).has_value());
   const auto whole = find_sps(x264_stream(kVariants[3], 1)[0]);
   for (std::size_t length = 0; length + 1 < whole.size(); ++length) {
-    const std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
+    const std::vector<std::uint8_t> cut(whole.begin(),
+                                        whole.begin() + static_cast<std::ptrdiff_t>(length));
     CHECK_FALSE(parse_sps(cut).has_value());
     CHECK_FALSE(mend_sps(cut, ColourDescription{}).has_value());
   }
@@ -237,7 +243,8 @@ TEST_CASE("damaged and hostile bytes are refused, not believed") {
 }
 
 TEST_CASE("NAL units are found with three and four byte start codes") {
-  const std::vector<std::uint8_t> bytes{0xFF, 0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 2, 0, 0, 0, 0, 1, 0x65, 3, 0};
+  const std::vector<std::uint8_t> bytes{0xFF, 0, 0, 0, 1, 0x67, 1, 0,    0, 1,
+                                        0x68, 2, 0, 0, 0, 0,    1, 0x65, 3, 0};
   std::vector<int> types;
   std::vector<std::size_t> starts;
   std::vector<std::size_t> sizes;

@@ -24,7 +24,8 @@ constexpr std::size_t kSlots = 4;  // requests on their way while one piece is c
 // Runs closer than this are read together: a request costs more than that many tiles.
 constexpr int kMergeGapTiles = 4;
 
-// From one tile in this many changed on, copying them out of the slots costs more than the slots save.
+// From one tile in this many changed on, copying them out of the slots costs more than the slots
+// save.
 constexpr std::size_t kDirectShare = 6;
 
 bool is_large(const TileMap& tiles) noexcept {
@@ -173,7 +174,8 @@ void Reader::widen(TileMap& tiles) {
       }
       last = col;
     }
-    // Only whole rows can be read in place, which pays where much of what is read has changed (video).
+    // Only whole rows can be read in place, which pays where much of what is read has changed
+    // (video).
     if (direct_ && last >= 0) tiles.add({0, row * kTile, tiles.width(), kTile});
   }
 }

@@ -30,14 +30,16 @@ extern "C" {
 namespace kvm {
 namespace {
 
-// x264_encoder_open and _close are not safe against each other in different threads, in any instance of this process;
-// the same is said of several drivers. One mutex per process is what x264 asks for.
+// x264_encoder_open and _close are not safe against each other in different threads, in any
+// instance of this process; the same is said of several drivers. One mutex per process is what x264
+// asks for.
 [[nodiscard]] std::mutex& open_close_mutex() {
   static std::mutex mutex;
   return mutex;
 }
 
-// Paths of the render nodes, in order. Several GPUs have several, and the first one need not be the one that encodes.
+// Paths of the render nodes, in order. Several GPUs have several, and the first one need not be the
+// one that encodes.
 [[nodiscard]] std::vector<std::string> render_nodes();
 
 class AvcodecEncoder final : public Encoder {
@@ -123,7 +125,8 @@ void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& confi
   if (settings_.input == InputMemory::kVaapi) {
     devices = render_nodes();
     if (devices.empty()) {
-      throw Error(ErrorKind::kEncoder, name + ": no readable /dev/dri/renderD*; is the user in group render?");
+      throw Error(ErrorKind::kEncoder,
+                  name + ": no readable /dev/dri/renderD*; is the user in group render?");
     }
   }
   std::string reasons;
@@ -156,8 +159,9 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
   try {
     if (settings_.input == InputMemory::kVaapi) {
       AVBufferRef* raw_device = nullptr;
-      ff::check(av_hwdevice_ctx_create(&raw_device, AV_HWDEVICE_TYPE_VAAPI, device.c_str(), nullptr, 0),
-                device, log);
+      ff::check(
+          av_hwdevice_ctx_create(&raw_device, AV_HWDEVICE_TYPE_VAAPI, device.c_str(), nullptr, 0),
+          device, log);
       const ff::Buffer device_ref(raw_device);
       frames_ = ff::own<ff::Buffer>(av_hwframe_ctx_alloc(device_ref.get()));
       auto* frames = reinterpret_cast<AVHWFramesContext*>(frames_->data);
@@ -223,17 +227,20 @@ void AvcodecEncoder::set_frame_planes(const CpuPlanes& planes) {
                   format_.width, format_.height);
     return;
   }
-  // A frame must own its planes or libavcodec copies them: each gets a reference that frees nothing.
+  // A frame must own its planes or libavcodec copies them: each gets a reference that frees
+  // nothing.
   const int rows_divisor = format_.pixel_format == PixelFormat::kI444 ? 1 : 2;
   for (std::size_t i = 0; i < planes.data.size() && planes.data[i] != nullptr; ++i) {
     if (frame_->data[i] == planes.data[i] && frame_->linesize[i] == planes.stride[i]) continue;
     const int rows = i == 0 ? format_.height : format_.height / rows_divisor;
     av_buffer_unref(&frame_->buf[i]);
-    frame_->buf[i] = ff::own<ff::Buffer>(av_buffer_create(
-                         planes.data[i],
-                         static_cast<std::size_t>(planes.stride[i]) * static_cast<std::size_t>(rows),
-                         [](void*, std::uint8_t*) {}, nullptr, AV_BUFFER_FLAG_READONLY))
-                         .release();
+    frame_->buf[i] =
+        ff::own<ff::Buffer>(
+            av_buffer_create(
+                planes.data[i],
+                static_cast<std::size_t>(planes.stride[i]) * static_cast<std::size_t>(rows),
+                [](void*, std::uint8_t*) {}, nullptr, AV_BUFFER_FLAG_READONLY))
+            .release();
     frame_->data[i] = planes.data[i];
     frame_->linesize[i] = static_cast<int>(planes.stride[i]);
   }
@@ -261,7 +268,8 @@ void AvcodecEncoder::attach_damage([[maybe_unused]] const TileMap* damage) {
   std::size_t index = 0;
   damage->for_each_run([&](int row, int begin, int end) {
     // libx264.c does not clip: a rectangle beyond the picture would write past its array.
-    const Rect rect = intersect(damage->run_rect(row, begin, end), {0, 0, format_.width, format_.height});
+    const Rect rect =
+        intersect(damage->run_rect(row, begin, end), {0, 0, format_.width, format_.height});
     AVVideoRect* out = av_video_hint_get_rect(hint, index++);
     out->x = static_cast<std::uint32_t>(rect.x);
     out->y = static_cast<std::uint32_t>(rect.y);
@@ -278,8 +286,10 @@ void AvcodecEncoder::apply_live_rate(const EncodeHints& hints) {
     context_->rc_buffer_size = rate_buffer_bits(wanted_.bitrate);
     context_->rc_max_rate = budget_.max_rate(wanted_.bitrate, hints.wall_ns);
     applied_ = wanted_;
-  } else if (settings_.rate_update == UpdateResult::kKeyframe && applied_.bitrate != wanted_.bitrate) {
-    // Any change resets the encoder and costs a keyframe: take one that is due anyway, else small steps wait.
+  } else if (settings_.rate_update == UpdateResult::kKeyframe &&
+             applied_.bitrate != wanted_.bitrate) {
+    // Any change resets the encoder and costs a keyframe: take one that is due anyway, else small
+    // steps wait.
     const bool rested = hints.wall_ns - last_change_ns_ >= 2 * kNsPerSec;
     if (hints.keyframe || (rested && worth_a_keyframe(applied_, wanted_))) {
       context_->rc_max_rate = wanted_.bitrate;
@@ -310,8 +320,8 @@ EncodeResult AvcodecEncoder::encode(const CpuPlanes& planes, const EncodeHints& 
   }
 }
 
-// `wait`: some hardware encoders answer EAGAIN although the access unit is a moment away; asking only with the next
-// picture would delay every picture by one.
+// `wait`: some hardware encoders answer EAGAIN although the access unit is a moment away; asking
+// only with the next picture would delay every picture by one.
 EncodeResult AvcodecEncoder::receive(const ff::LogCapture& log, bool wait) {
   constexpr auto kPatience = std::chrono::milliseconds(100);
   constexpr auto kPause = std::chrono::microseconds(250);
@@ -323,7 +333,8 @@ EncodeResult AvcodecEncoder::receive(const ff::LogCapture& log, bool wait) {
     if (code != AVERROR(EAGAIN)) {
       return Failed{std::string(settings_.name) + ": " + log.explain("encode", code)};
     }
-    if (!wait || !settings_.hardware || std::chrono::steady_clock::now() >= deadline) return NeedMore{};
+    if (!wait || !settings_.hardware || std::chrono::steady_clock::now() >= deadline)
+      return NeedMore{};
     std::this_thread::sleep_for(kPause);
   }
 }
@@ -384,8 +395,10 @@ std::unique_ptr<Encoder> make_avcodec_encoder(std::string_view name) {
   const EncoderSettings* settings = find_encoder_settings(name);
   if (settings == nullptr) {
     std::string known;
-    for (const EncoderSettings& each : all_encoder_settings()) known += " " + std::string(each.name);
-    throw Error(ErrorKind::kConfig, "encoder = \"" + std::string(name) + "\": must be one of" + known);
+    for (const EncoderSettings& each : all_encoder_settings())
+      known += " " + std::string(each.name);
+    throw Error(ErrorKind::kConfig,
+                "encoder = \"" + std::string(name) + "\": must be one of" + known);
   }
   return std::make_unique<AvcodecEncoder>(*settings);
 }
@@ -394,7 +407,11 @@ bool avcodec_has_encoder(std::string_view name) {
   return avcodec_find_encoder_by_name(std::string(name).c_str()) != nullptr;
 }
 
-std::string ffmpeg_version() { return av_version_info(); }
-std::string ffmpeg_license() { return avcodec_license(); }
+std::string ffmpeg_version() {
+  return av_version_info();
+}
+std::string ffmpeg_license() {
+  return avcodec_license();
+}
 
 }  // namespace kvm

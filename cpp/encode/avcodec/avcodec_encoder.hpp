@@ -9,7 +9,8 @@
 
 namespace kvm {
 
-// An encoder by libavcodec's name. Throws Error{kConfig} for a name that settings.cpp does not know.
+// An encoder by libavcodec's name. Throws Error{kConfig} for a name that settings.cpp does not
+// know.
 [[nodiscard]] std::unique_ptr<Encoder> make_avcodec_encoder(std::string_view name);
 
 // Whether the linked libavcodec contains it; says nothing about the machine.

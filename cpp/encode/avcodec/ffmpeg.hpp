@@ -66,9 +66,9 @@ class Dictionary {
   return text.data();
 }
 
-// While it lives, keeps the last warning or error that FFmpeg logs on this thread. Nothing of it reaches stderr.
-// FFmpeg has one log callback per process; lines from threads without a LogCapture keep FFmpeg's own handling, so
-// that other users of the same library are not silenced.
+// While it lives, keeps the last warning or error that FFmpeg logs on this thread. Nothing of it
+// reaches stderr. FFmpeg has one log callback per process; lines from threads without a LogCapture
+// keep FFmpeg's own handling, so that other users of the same library are not silenced.
 class LogCapture {
  public:
   LogCapture() : outer_(current()) {

@@ -14,7 +14,8 @@ struct Bgr {
   std::uint32_t r = 0;
 };
 
-// Source rows or columns [begin, end) that fall into each destination one: at least one, all of them used when shrinking.
+// Source rows or columns [begin, end) that fall into each destination one: at least one, all of
+// them used when shrinking.
 struct Span {
   int begin;
   int end;
@@ -43,7 +44,8 @@ void shrink_row(const CpuPlanes& bgra, Span rows, int width, std::vector<Bgr>& o
   }
   for (int x = 0; x < out_width; ++x) {
     const Span columns = box(x, width, out_width);
-    const auto n = static_cast<std::uint32_t>((columns.end - columns.begin) * (rows.end - rows.begin));
+    const auto n =
+        static_cast<std::uint32_t>((columns.end - columns.begin) * (rows.end - rows.begin));
     Bgr& sum = out[static_cast<std::size_t>(x)];
     sum = {(sum.b + n / 2) / n, (sum.g + n / 2) / n, (sum.r + n / 2) / n};
   }
@@ -55,7 +57,8 @@ void shrink_row(const CpuPlanes& bgra, Span rows, int width, std::vector<Bgr>& o
 }
 [[nodiscard]] std::uint8_t chroma(std::int64_t r, std::int64_t g, std::int64_t b, int count) {
   const std::int64_t sum = r + g + b;  // 16-bit fixed point, of `count` pixels
-  return static_cast<std::uint8_t>(std::clamp<std::int64_t>((sum / count + (128 << 16) + 32'768) >> 16, 0, 255));
+  return static_cast<std::uint8_t>(
+      std::clamp<std::int64_t>((sum / count + (128 << 16) + 32'768) >> 16, 0, 255));
 }
 
 void fill_yuv(const CpuPlanes& bgra, int width, int height, AVFrame& out) {
@@ -82,8 +85,10 @@ void fill_yuv(const CpuPlanes& bgra, int width, int height, AVFrame& out) {
       const std::int64_t r = sum.r;
       const std::int64_t g = sum.g;
       const std::int64_t b = sum.b;
-      out.data[1][(y / 2) * out.linesize[1] + x / 2] = chroma(-11'059 * r, -21'709 * g, 32'768 * b, count);
-      out.data[2][(y / 2) * out.linesize[2] + x / 2] = chroma(32'768 * r, -27'439 * g, -5'329 * b, count);
+      out.data[1][(y / 2) * out.linesize[1] + x / 2] =
+          chroma(-11'059 * r, -21'709 * g, 32'768 * b, count);
+      out.data[2][(y / 2) * out.linesize[2] + x / 2] =
+          chroma(32'768 * r, -27'439 * g, -5'329 * b, count);
     }
   }
 }
@@ -99,19 +104,20 @@ void fill_yuv(const CpuPlanes& bgra, int width, int height, AVFrame& out) {
 std::vector<std::uint8_t> encode_jpeg(const CpuPlanes& bgra, int width, int height, int max_width,
                                       int quality) {
   if (width <= 0 || height <= 0 || max_width <= 0) {
-    throw Error(ErrorKind::kEncoder, "JPEG of " + std::to_string(width) + "x" + std::to_string(height) +
-                                         " at most " + std::to_string(max_width) +
-                                         " wide: sizes must be positive");
+    throw Error(ErrorKind::kEncoder,
+                "JPEG of " + std::to_string(width) + "x" + std::to_string(height) + " at most " +
+                    std::to_string(max_width) + " wide: sizes must be positive");
   }
   const ff::LogCapture log;
   const AVCodec* codec = avcodec_find_encoder(AV_CODEC_ID_MJPEG);
   if (codec == nullptr) {
-    throw Error(ErrorKind::kEncoder, "the linked libavcodec has no MJPEG encoder, so there are no thumbnails");
+    throw Error(ErrorKind::kEncoder,
+                "the linked libavcodec has no MJPEG encoder, so there are no thumbnails");
   }
   const ff::Context context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
   context->width = std::min(width, max_width);
-  context->height =
-      std::max(1, static_cast<int>(std::lround(static_cast<double>(height) * context->width / width)));
+  context->height = std::max(
+      1, static_cast<int>(std::lround(static_cast<double>(height) * context->width / width)));
   context->pix_fmt = AV_PIX_FMT_YUV420P;
   context->color_range = AVCOL_RANGE_JPEG;
   context->time_base = {1, 1};

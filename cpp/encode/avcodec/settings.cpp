@@ -26,8 +26,10 @@ constexpr std::array kNv12OrI420{PixelFormat::kNv12, PixelFormat::kI420};
 constexpr std::array kTuneUnused{"tune"};
 constexpr std::array kPresetTuneUnused{"preset", "tune"};
 
-// ---- libx264 -------------------------------------------------------------------------------------------------
-// x264's own option names, in effect whatever preset and tune say: no picture may wait inside the encoder.
+// ---- libx264
+// -------------------------------------------------------------------------------------------------
+// x264's own option names, in effect whatever preset and tune say: no picture may wait inside the
+// encoder.
 //   qcomp=1    crf is the quantiser itself, whatever the content: quality is predictable
 //   ipratio=1  keyframes are not coded finer than what follows: refinement sharpens both
 constexpr const char* kX264Params =
@@ -38,11 +40,13 @@ constexpr std::array kX264Options{CodecOption{"forced-idr", "1"},
                                   CodecOption{"x264-params", kX264Params}};
 constexpr std::array kX264Attempts{OpenAttempt{kCrf, {}}};
 
-// ---- h264_nvenc ----------------------------------------------------------------------------------------------
+// ---- h264_nvenc
+// ----------------------------------------------------------------------------------------------
 // surfaces=1 and delay=0: the default keeps several pictures back.
 constexpr std::array kNvencOptions{
-    CodecOption{"tune", "ull"},      CodecOption{"delay", "0"},        CodecOption{"surfaces", "1"},
-    CodecOption{"zerolatency", "1"}, CodecOption{"forced-idr", "1"},   CodecOption{"rc-lookahead", "0"},
+    CodecOption{"tune", "ull"},      CodecOption{"delay", "0"},
+    CodecOption{"surfaces", "1"},    CodecOption{"zerolatency", "1"},
+    CodecOption{"forced-idr", "1"},  CodecOption{"rc-lookahead", "0"},
     CodecOption{"no-scenecut", "1"}, CodecOption{"b_ref_mode", "0"},
 };
 constexpr std::array kNvencVbr{CodecOption{"rc", "vbr"}};
@@ -50,12 +54,13 @@ constexpr std::array kNvencCbr{CodecOption{"rc", "cbr"}, CodecOption{"multipass"
 constexpr std::array kNvencAttempts{OpenAttempt{kCq, kNvencVbr}, OpenAttempt{kCbr, kNvencCbr}};
 constexpr std::array kNvencPresets{"p1", "p1", "p2", "p3", "p4", "p4", "p5", "p6", "p7", "p7"};
 
-// ---- h264_qsv ------------------------------------------------------------------------------------------------
+// ---- h264_qsv
+// ------------------------------------------------------------------------------------------------
 constexpr std::array kQsvOptions{
-    CodecOption{"async_depth", "1"},       CodecOption{"forced_idr", "1"},
-    CodecOption{"look_ahead", "0"},        CodecOption{"recovery_point_sei", "0"},
-    CodecOption{"pic_timing_sei", "0"},    CodecOption{"max_dec_frame_buffering", "1"},
-    CodecOption{"low_delay_brc", "1"},     CodecOption{"scenario", "displayremoting"},
+    CodecOption{"async_depth", "1"},    CodecOption{"forced_idr", "1"},
+    CodecOption{"look_ahead", "0"},     CodecOption{"recovery_point_sei", "0"},
+    CodecOption{"pic_timing_sei", "0"}, CodecOption{"max_dec_frame_buffering", "1"},
+    CodecOption{"low_delay_brc", "1"},  CodecOption{"scenario", "displayremoting"},
 };
 constexpr std::array kQsvLowPower{CodecOption{"low_power", "1"}};
 constexpr std::array kQsvFullPower{CodecOption{"low_power", "0"}};  // old and low-end chips
@@ -65,10 +70,12 @@ constexpr std::array kQsvAttempts{
 constexpr std::array kQsvPresets{"veryfast", "veryfast", "veryfast", "faster",   "fast",
                                  "medium",   "slow",     "slower",   "veryslow", "veryslow"};
 
-// ---- h264_amf ------------------------------------------------------------------------------------------------
+// ---- h264_amf
+// ------------------------------------------------------------------------------------------------
 constexpr std::array kAmfOptions{
-    CodecOption{"async_depth", "1"}, CodecOption{"latency", "1"},        CodecOption{"forced_idr", "1"},
-    CodecOption{"filler_data", "0"}, CodecOption{"frame_skipping", "0"}, CodecOption{"header_spacing", "1"},
+    CodecOption{"async_depth", "1"},    CodecOption{"latency", "1"},
+    CodecOption{"forced_idr", "1"},     CodecOption{"filler_data", "0"},
+    CodecOption{"frame_skipping", "0"}, CodecOption{"header_spacing", "1"},
 };
 constexpr std::array kAmfUltraLow{CodecOption{"usage", "ultralowlatency"},
                                   CodecOption{"rc", "vbr_latency"}};
@@ -78,7 +85,8 @@ constexpr std::array kAmfPresets{"speed",    "speed",   "speed",   "speed",   "b
                                  "balanced", "quality", "quality", "quality", "quality"};
 constexpr std::array kCrfTuneUnused{"crf", "tune"};
 
-// ---- h264_vaapi ----------------------------------------------------------------------------------------------
+// ---- h264_vaapi
+// ----------------------------------------------------------------------------------------------
 constexpr std::array kVaapiOptions{CodecOption{"async_depth", "1"}, CodecOption{"sei", "0"}};
 constexpr std::array kVaapiLowQvbr{CodecOption{"low_power", "1"}, CodecOption{"rc_mode", "QVBR"}};
 constexpr std::array kVaapiLowVbr{CodecOption{"low_power", "1"}, CodecOption{"rc_mode", "VBR"}};
@@ -91,16 +99,18 @@ constexpr std::array kVaapiAttempts{
     OpenAttempt{kQuality, kVaapiQvbr},    OpenAttempt{kVbr, kVaapiVbr},
     OpenAttempt{kCbr, kVaapiCbr},         OpenAttempt{kConstantQp, kVaapiCqp}};
 
-// ---- h264_mf, h264_videotoolbox ------------------------------------------------------------------------------
+// ---- h264_mf, h264_videotoolbox
+// ------------------------------------------------------------------------------
 constexpr std::array kMfOptions{CodecOption{"hw_encoding", "1"}, CodecOption{"rate_control", "cbr"},
                                 CodecOption{"scenario", "display_remoting"}};
 constexpr std::array kMfAttempts{OpenAttempt{kCbr, {}}};
 constexpr std::array kAllUnused{"preset", "tune", "crf"};
 
-constexpr std::array kVideotoolboxOptions{CodecOption{"realtime", "1"}, CodecOption{"prio_speed", "1"},
-                                          CodecOption{"allow_sw", "0"}};
+constexpr std::array kVideotoolboxOptions{
+    CodecOption{"realtime", "1"}, CodecOption{"prio_speed", "1"}, CodecOption{"allow_sw", "0"}};
 // The low-delay flag selects a rate control that some chips refuse.
-constexpr std::array kVideotoolboxAttempts{OpenAttempt{kVbr, {}, true}, OpenAttempt{kVbr, {}, false}};
+constexpr std::array kVideotoolboxAttempts{OpenAttempt{kVbr, {}, true},
+                                           OpenAttempt{kVbr, {}, false}};
 
 constexpr int kGop16 = 32'767;
 
@@ -161,10 +171,14 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
 
 [[nodiscard]] AVPixelFormat to_av(PixelFormat format) {
   switch (format) {
-    case PixelFormat::kNv12: return AV_PIX_FMT_NV12;
-    case PixelFormat::kI420: return AV_PIX_FMT_YUV420P;
-    case PixelFormat::kI444: return AV_PIX_FMT_YUV444P;
-    case PixelFormat::kBgra: return AV_PIX_FMT_BGR0;
+    case PixelFormat::kNv12:
+      return AV_PIX_FMT_NV12;
+    case PixelFormat::kI420:
+      return AV_PIX_FMT_YUV420P;
+    case PixelFormat::kI444:
+      return AV_PIX_FMT_YUV444P;
+    case PixelFormat::kBgra:
+      return AV_PIX_FMT_BGR0;
   }
   return AV_PIX_FMT_NONE;
 }
@@ -216,7 +230,9 @@ void apply_rate(const OpenAttempt& attempt, const StreamConfig& config, AVCodecC
 
 }  // namespace
 
-std::span<const EncoderSettings> all_encoder_settings() { return kEncoders; }
+std::span<const EncoderSettings> all_encoder_settings() {
+  return kEncoders;
+}
 
 const EncoderSettings* find_encoder_settings(std::string_view name) {
   for (const EncoderSettings& settings : kEncoders) {
@@ -226,14 +242,15 @@ const EncoderSettings* find_encoder_settings(std::string_view name) {
 }
 
 void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
-                    const EncoderFormat& format, const StreamConfig& config, AVCodecContext& context,
-                    ff::Dictionary& options, std::vector<std::string>& notes) {
+                    const EncoderFormat& format, const StreamConfig& config,
+                    AVCodecContext& context, ff::Dictionary& options,
+                    std::vector<std::string>& notes) {
   context.width = format.width;
   context.height = format.height;
   context.pix_fmt = to_av(format.pixel_format);
   context.sample_aspect_ratio = {1, 1};
-  // Timestamps count pictures: rate control inside the encoders is then one of constant frame rate, and the
-  // access units carry the true times.
+  // Timestamps count pictures: rate control inside the encoders is then one of constant frame rate,
+  // and the access units carry the true times.
   context.framerate = av_d2q(config.fps, 1000);
   context.time_base = av_inv_q(context.framerate);
   context.gop_size = settings.gop_limit;
@@ -257,7 +274,8 @@ void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
         av_opt_find(&options_class, key.c_str(), nullptr, 0, AV_OPT_SEARCH_FAKE_OBJ) != nullptr) {
       options.set(key, value);
     } else {
-      notes.push_back(std::string(settings.name) + ": this libavcodec has no option \"" + key + "\"");
+      notes.push_back(std::string(settings.name) + ": this libavcodec has no option \"" + key +
+                      "\"");
     }
   };
   if (settings.preset_key != nullptr) {
@@ -274,7 +292,8 @@ void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
   }
   const bool crf_unused = attempt.rate == kVbr || attempt.rate == kCbr;
   if (crf_unused && !contains_name(settings.unused, "crf")) {
-    notes.push_back(std::string(settings.name) + ": crf has no counterpart in this driver's rate control");
+    notes.push_back(std::string(settings.name) +
+                    ": crf has no counterpart in this driver's rate control");
   }
   if (attempt.rate == kConstantQp) {
     notes.push_back(std::string(settings.name) +

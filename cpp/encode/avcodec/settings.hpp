@@ -1,4 +1,5 @@
-// What each H.264 encoder of libavcodec needs for no delay, an infinite GOP and capped quality, as one table.
+// What each H.264 encoder of libavcodec needs for no delay, an infinite GOP and capped quality, as
+// one table.
 #pragma once
 
 #include <climits>
@@ -50,18 +51,19 @@ struct EncoderSettings {
   UpdateResult rate_update = UpdateResult::kNeedsReopen;
   std::span<const CodecOption> options = {};
   std::span<const OpenAttempt> attempts = {};
-  const char* preset_key = nullptr;             // null: no speed setting
+  const char* preset_key = nullptr;                 // null: no speed setting
   std::span<const char* const> preset_values = {};  // one for each of x264's presets, fastest first
-  std::span<const char* const> unused = {};  // fields of StreamConfig without a counterpart
+  std::span<const char* const> unused = {};         // fields of StreamConfig without a counterpart
 };
 
 [[nodiscard]] std::span<const EncoderSettings> all_encoder_settings();
 [[nodiscard]] const EncoderSettings* find_encoder_settings(std::string_view name);
 
-// Fills `context` and `options` for avcodec_open2(). Options that this build of libavcodec does not know are left out
-// with a line in `notes`.
+// Fills `context` and `options` for avcodec_open2(). Options that this build of libavcodec does not
+// know are left out with a line in `notes`.
 void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
-                    const EncoderFormat& format, const StreamConfig& config, AVCodecContext& context,
-                    ff::Dictionary& options, std::vector<std::string>& notes);
+                    const EncoderFormat& format, const StreamConfig& config,
+                    AVCodecContext& context, ff::Dictionary& options,
+                    std::vector<std::string>& notes);
 
 }  // namespace kvm

@@ -37,9 +37,9 @@ struct EncoderDeleter {
   }
 };
 
-// Which motion search suits what is on the screen. A wide one finds scrolled text again: a tenth of the bits, and less
-// time in all. On film and noise it finds nothing and costs a third of the time. So: narrow; when prediction fails, one
-// picture with the wide search, which stays if it helped.
+// Which motion search suits what is on the screen. A wide one finds scrolled text again: a tenth of
+// the bits, and less time in all. On film and noise it finds nothing and costs a third of the time.
+// So: narrow; when prediction fails, one picture with the wide search, which stays if it helped.
 class SearchChoice {
  public:
   [[nodiscard]] bool wide() const noexcept { return state_ != State::kNarrow; }
@@ -138,9 +138,10 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
   close();
   check_preset_and_tune(config.preset, config.tune);
   x264_param_t& p = parameters_;
-  if (x264_param_default_preset(&p, config.preset.c_str(), low_delay_tune(config.tune).c_str()) < 0) {
-    throw Error(ErrorKind::kEncoder, "libx264 refuses preset \"" + config.preset + "\" with tune \"" +
-                                         config.tune + "\"");
+  if (x264_param_default_preset(&p, config.preset.c_str(), low_delay_tune(config.tune).c_str()) <
+      0) {
+    throw Error(ErrorKind::kEncoder, "libx264 refuses preset \"" + config.preset +
+                                         "\" with tune \"" + config.tune + "\"");
   }
   p.pf_log = &X264Encoder::on_log;
   p.p_log_private = this;
@@ -148,10 +149,17 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
   p.i_width = format.width;
   p.i_height = format.height;
   switch (format.pixel_format) {
-    case PixelFormat::kNv12: p.i_csp = X264_CSP_NV12; break;
-    case PixelFormat::kI420: p.i_csp = X264_CSP_I420; break;
-    case PixelFormat::kI444: p.i_csp = X264_CSP_I444; break;
-    case PixelFormat::kBgra: throw Error(ErrorKind::kEncoder, "libx264 does not take BGRA");
+    case PixelFormat::kNv12:
+      p.i_csp = X264_CSP_NV12;
+      break;
+    case PixelFormat::kI420:
+      p.i_csp = X264_CSP_I420;
+      break;
+    case PixelFormat::kI444:
+      p.i_csp = X264_CSP_I444;
+      break;
+    case PixelFormat::kBgra:
+      throw Error(ErrorKind::kEncoder, "libx264 does not take BGRA");
   }
   // Pictures are counted, not timed: x264 delays each by one when told that the rate varies.
   p.b_vfr_input = 0;
@@ -177,8 +185,8 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
   p.analyse.b_psnr = 0;
   p.analyse.b_ssim = 0;
 
-  // Constant quantiser saves x264's own look at a half-size copy of each picture, a third of all its work. These
-  // factors widen the range that a picture's own quantiser may take to 6 … 51.
+  // Constant quantiser saves x264's own look at a half-size copy of each picture, a third of all
+  // its work. These factors widen the range that a picture's own quantiser may take to 6 … 51.
   p.rc.i_rc_method = X264_RC_CQP;
   p.rc.i_qp_constant = 30;
   p.rc.f_ip_factor = 16;
@@ -217,7 +225,8 @@ void X264Encoder::close() {
 
 void X264Encoder::set_search(bool wide) {
   if (wide == wide_) return;
-  // Pixels. On scrolled text 16 saves a fifth of the bits, 32 a quarter, 64 a third; 64 costs a tenth more CPU.
+  // Pixels. On scrolled text 16 saves a fifth of the bits, 32 a quarter, 64 a third; 64 costs a
+  // tenth more CPU.
   constexpr int kWideRange = 32;
   constexpr int kNarrowRange = 16;
   parameters_.analyse.i_me_method = wide ? X264_ME_UMH : X264_ME_DIA;
@@ -230,7 +239,8 @@ void X264Encoder::mark_unchanged(const TileMap& damage) {
   std::fill(unchanged_.begin(), unchanged_.end(), std::uint8_t{X264_MBINFO_CONSTANT});
   const auto cols = static_cast<std::size_t>((format_.width + kTile - 1) / kTile);
   damage.for_each_run([&](int row, int begin, int end) {
-    const std::size_t first = static_cast<std::size_t>(row) * cols + static_cast<std::size_t>(begin);
+    const std::size_t first =
+        static_cast<std::size_t>(row) * cols + static_cast<std::size_t>(begin);
     if (first >= unchanged_.size()) return;
     std::memset(unchanged_.data() + first, 0,
                 std::min(static_cast<std::size_t>(end - begin), unchanged_.size() - first));
@@ -240,7 +250,7 @@ void X264Encoder::mark_unchanged(const TileMap& damage) {
 EncodeResult X264Encoder::encode(const CpuPlanes& planes, const EncodeHints& hints) {
   if (!encoder_) return Failed{"libx264 is not open"};
   const bool keyframe = hints.keyframe || !has_reference_;
-  const PictureKind kind = keyframe              ? PictureKind::kKeyframe
+  const PictureKind kind = keyframe                ? PictureKind::kKeyframe
                            : hints.refine_step > 0 ? PictureKind::kRefinement
                                                    : PictureKind::kChange;
   const TileMap* damage = has_reference_ ? hints.damage : nullptr;
@@ -297,6 +307,8 @@ EncodeResult X264Encoder::encode(const CpuPlanes& planes, const EncodeHints& hin
 
 }  // namespace
 
-std::unique_ptr<Encoder> make_x264_encoder() { return std::make_unique<X264Encoder>(); }
+std::unique_ptr<Encoder> make_x264_encoder() {
+  return std::make_unique<X264Encoder>();
+}
 
 }  // namespace kvm

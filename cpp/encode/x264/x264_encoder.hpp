@@ -1,5 +1,6 @@
-// x264 called directly. libavcodec's wrapper offers neither a quantiser for each picture nor, before FFmpeg 6.1, the map
-// of unchanged macroblocks; with both a picture costs about half the CPU. Built where x264.h is there.
+// x264 called directly. libavcodec's wrapper offers neither a quantiser for each picture nor,
+// before FFmpeg 6.1, the map of unchanged macroblocks; with both a picture costs about half the
+// CPU. Built where x264.h is there.
 #pragma once
 
 #include <memory>
