@@ -6,6 +6,7 @@ import importlib
 import os
 import random
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -72,6 +73,10 @@ def native():
     return _backend_module("native")
 
 
+# A test run that crashes takes its servers with it.
+_DIE_WITH_US = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+
 # -- X servers ---------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +100,7 @@ class XServer:
         read_end, write_end = os.pipe()
         try:
             self.process = subprocess.Popen(
-                [*command, "-displayfd", str(write_end)],
+                [*_DIE_WITH_US, *command, "-displayfd", str(write_end)],
                 pass_fds=[write_end],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -118,10 +123,10 @@ class XServer:
         while not text.strip() or not text.endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-                raise RuntimeError(f"{self.process.args[0]} did not start in {_START_SECONDS:g} s")
+                raise RuntimeError(f"the X server did not start in {_START_SECONDS:g} s")
             chunk = os.read(descriptor, 64)
             if not chunk:
-                raise RuntimeError(f"{self.process.args[0]} ended with {self.process.wait()}")
+                raise RuntimeError(f"the X server ended with status {self.process.wait()}")
             text += chunk
         return text.decode().strip()
 

@@ -65,6 +65,10 @@ struct SpawnOptions {
   posix_spawn_file_actions_adddup2(&options.actions, output, STDOUT_FILENO);
   posix_spawn_file_actions_addopen(&options.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&options.actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 34))
+  // A driver under test has no business with whatever the host program has open.
+  posix_spawn_file_actions_addclosefrom_np(&options.actions, STDERR_FILENO + 1);
+#endif
   sigset_t none;
   sigset_t all;
   sigemptyset(&none);

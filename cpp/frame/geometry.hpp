@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace kvm {
@@ -75,11 +76,10 @@ class TileMap {
     for (int row = 0; row < rows_; ++row) {
       const std::uint8_t* marks = row_ptr(row);
       for (int col = 0; col < cols_;) {
-        if (marks[col] == 0) {
-          ++col;
-          continue;
-        }
-        const int begin = col;
+        const void* found = std::memchr(marks + col, 1, static_cast<std::size_t>(cols_ - col));
+        if (found == nullptr) break;
+        const int begin = static_cast<int>(static_cast<const std::uint8_t*>(found) - marks);
+        col = begin;
         while (col < cols_ && marks[col] != 0) ++col;
         fn(row, begin, col);
       }

@@ -1,7 +1,6 @@
 #include "encode/avcodec/avcodec_encoder.hpp"
 
 extern "C" {
-#include <libavutil/hwcontext.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 }
@@ -18,11 +17,13 @@ extern "C" {
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <optional>
 #include <thread>
 
 #include "base/clock.hpp"
 #include "encode/avcodec/ffmpeg.hpp"
 #include "encode/avcodec/settings.hpp"
+#include "encode/avcodec/vaapi.hpp"
 #include "encode/h264_sps.hpp"
 #include "encode/presets.hpp"
 #include "encode/rate.hpp"
@@ -37,10 +38,6 @@ namespace {
   static std::mutex mutex;
   return mutex;
 }
-
-// Paths of the render nodes, in order. Several GPUs have several, and the first one need not be the
-// one that encodes.
-[[nodiscard]] std::vector<std::string> render_nodes();
 
 class AvcodecEncoder final : public Encoder {
  public:
@@ -68,7 +65,6 @@ class AvcodecEncoder final : public Encoder {
                                      const std::string& device, const StreamConfig& config,
                                      std::vector<std::string>& notes);
   void set_frame_planes(const CpuPlanes& planes);
-  [[nodiscard]] AVFrame* upload(const ff::LogCapture& log);
   void apply_live_rate(const EncodeHints& hints);
   void attach_damage(const TileMap* damage);
   [[nodiscard]] EncodeResult receive(const ff::LogCapture& log, bool wait);
@@ -77,9 +73,9 @@ class AvcodecEncoder final : public Encoder {
   const EncoderSettings& settings_;
   EncoderFormat format_;
   ff::Context context_;
-  ff::Buffer frames_;  // VAAPI surfaces
-  ff::Frame frame_;    // wraps or holds the CPU planes
-  ff::Frame surface_;
+  std::optional<VaapiSurfaces> surfaces_;
+  AVPixelFormat input_format_ = AV_PIX_FMT_NONE;  // of the CPU planes
+  ff::Frame frame_;                               // wraps or holds them
   ff::Packet packet_;
   std::deque<Pending> pending_;  // at most what the encoder holds back: one picture in flight
   std::vector<std::uint8_t> parameter_sets_;
@@ -90,22 +86,6 @@ class AvcodecEncoder final : public Encoder {
   std::int64_t last_change_ns_ = 0;
   bool video_hints_ = false;
 };
-
-std::vector<std::string> render_nodes() {
-  std::vector<std::string> nodes;
-#if defined(__linux__)
-  constexpr int kFirst = 128;  // the kernel numbers render nodes from 128 to 191
-  constexpr int kLast = 191;
-  for (int i = kFirst; i <= kLast; ++i) {
-    std::string path = "/dev/dri/renderD" + std::to_string(i);
-    if (std::FILE* node = std::fopen(path.c_str(), "rb")) {
-      std::fclose(node);
-      nodes.push_back(std::move(path));
-    }
-  }
-#endif
-  return nodes;
-}
 
 void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& config,
                           std::vector<std::string>& notes) {
@@ -156,23 +136,12 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
   context_ = ff::own<ff::Context>(avcodec_alloc_context3(&codec));
   ff::Dictionary options;
   apply_settings(settings_, attempt, format_, config, *context_, options, notes);
+  input_format_ = context_->pix_fmt;
   try {
     if (settings_.input == InputMemory::kVaapi) {
-      AVBufferRef* raw_device = nullptr;
-      ff::check(
-          av_hwdevice_ctx_create(&raw_device, AV_HWDEVICE_TYPE_VAAPI, device.c_str(), nullptr, 0),
-          device, log);
-      const ff::Buffer device_ref(raw_device);
-      frames_ = ff::own<ff::Buffer>(av_hwframe_ctx_alloc(device_ref.get()));
-      auto* frames = reinterpret_cast<AVHWFramesContext*>(frames_->data);
-      frames->format = AV_PIX_FMT_VAAPI;
-      frames->sw_format = context_->pix_fmt;
-      frames->width = format_.width;
-      frames->height = format_.height;
-      ff::check(av_hwframe_ctx_init(frames_.get()), device, log);
+      surfaces_.emplace(device, format_, input_format_, log);
       context_->pix_fmt = AV_PIX_FMT_VAAPI;
-      context_->hw_frames_ctx = ff::own<ff::Buffer>(av_buffer_ref(frames_.get())).release();
-      surface_ = ff::own<ff::Frame>(av_frame_alloc());
+      context_->hw_frames_ctx = surfaces_->reference();
     }
 #if KVM_HAS_VIDEO_HINT
     const AVClass* private_class = codec.priv_class;
@@ -187,9 +156,7 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
     return error.what();
   }
   frame_ = ff::own<ff::Frame>(av_frame_alloc());
-  frame_->format = settings_.input == InputMemory::kVaapi
-                       ? reinterpret_cast<AVHWFramesContext*>(frames_->data)->sw_format
-                       : context_->pix_fmt;
+  frame_->format = input_format_;
   frame_->width = format_.width;
   frame_->height = format_.height;
   packet_ = ff::own<ff::Packet>(av_packet_alloc());
@@ -202,9 +169,8 @@ void AvcodecEncoder::close() {
     const std::lock_guard lock(open_close_mutex());
     context_.reset();
   }
-  frames_.reset();
+  surfaces_.reset();
   frame_.reset();
-  surface_.reset();
   packet_.reset();
   pending_.clear();
   parameter_sets_.clear();
@@ -214,7 +180,7 @@ void AvcodecEncoder::close() {
 void AvcodecEncoder::set_frame_planes(const CpuPlanes& planes) {
   if (settings_.input == InputMemory::kCopied) {
     av_frame_unref(frame_.get());
-    frame_->format = context_->pix_fmt;
+    frame_->format = input_format_;
     frame_->width = format_.width;
     frame_->height = format_.height;
     if (av_frame_get_buffer(frame_.get(), 0) < 0) throw std::bad_alloc();
@@ -223,7 +189,7 @@ void AvcodecEncoder::set_frame_planes(const CpuPlanes& planes) {
     for (std::size_t i = 0; i < planes.stride.size(); ++i) {
       strides[i] = static_cast<int>(planes.stride[i]);
     }
-    av_image_copy(frame_->data, frame_->linesize, source.data(), strides.data(), context_->pix_fmt,
+    av_image_copy(frame_->data, frame_->linesize, source.data(), strides.data(), input_format_,
                   format_.width, format_.height);
     return;
   }
@@ -244,15 +210,6 @@ void AvcodecEncoder::set_frame_planes(const CpuPlanes& planes) {
     frame_->data[i] = planes.data[i];
     frame_->linesize[i] = static_cast<int>(planes.stride[i]);
   }
-}
-
-AVFrame* AvcodecEncoder::upload(const ff::LogCapture& log) {
-  av_frame_unref(surface_.get());
-  ff::check(av_hwframe_get_buffer(frames_.get(), surface_.get(), 0), "surface", log);
-  ff::check(av_hwframe_transfer_data(surface_.get(), frame_.get(), 0), "upload", log);
-  surface_->pts = frame_->pts;
-  surface_->pict_type = frame_->pict_type;
-  return surface_.get();
 }
 
 void AvcodecEncoder::attach_damage([[maybe_unused]] const TileMap* damage) {
@@ -311,7 +268,7 @@ EncodeResult AvcodecEncoder::encode(const CpuPlanes& planes, const EncodeHints& 
     const bool keyframe = hints.keyframe || next_picture_ == 0;
     frame_->pts = next_picture_++;
     frame_->pict_type = keyframe ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_NONE;
-    const AVFrame* input = settings_.input == InputMemory::kVaapi ? upload(log) : frame_.get();
+    const AVFrame* input = surfaces_ ? surfaces_->upload(*frame_, log) : frame_.get();
     pending_.push_back({hints.pts_us, keyframe});
     ff::check(avcodec_send_frame(context_.get(), input), "encode", log);
     return receive(log, true);
