@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -31,10 +32,23 @@ std::optional<Rect> to_rect(const std::optional<RegionTuple>& region) {
   return Rect{x, y, width, height};
 }
 
+// Calls that are in wait_in_slices() now. A daemon thread that comes back for the GIL after the
+// interpreter has begun to finalize is ended in the middle of C++, which ends the process: so exit
+// waits until none is left.
+std::atomic<int> waiting_calls{0};
+
+struct CountedCall {
+  CountedCall() { ++waiting_calls; }
+  ~CountedCall() { --waiting_calls; }
+  CountedCall(const CountedCall&) = delete;
+  CountedCall& operator=(const CountedCall&) = delete;
+};
+
 // Calls wait(slice_ns), GIL released, until it gives something, the time-out is over, or a signal
 // handler raised.
 template <typename Wait>
 auto wait_in_slices(std::optional<double> timeout, Wait&& wait) {
+  const CountedCall counted;
   const bool for_ever = !timeout.has_value();
   const std::int64_t deadline =
       for_ever ? 0 : now_ns() + static_cast<std::int64_t>(std::clamp(*timeout, 0.0, 1e9) * 1e9);
@@ -133,6 +147,10 @@ nb::object cursor_tuple(const std::optional<CursorState>& state) {
 }  // namespace
 
 void bind_pipeline(nb::module_& m) {
+  m.def(
+      "waiting_calls", [] { return waiting_calls.load(); },
+      "Calls of next() and next_cursor() that have not returned to Python yet.");
+
   nb::class_<Subscription>(m, "Subscription", "One consumer's bounded queue of packets.")
       .def(
           "next",

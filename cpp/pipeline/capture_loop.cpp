@@ -11,7 +11,8 @@ namespace kvm {
 namespace {
 
 constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kThumbnailPatienceNs = 20 * kNsPerMs;
+// How long a picture that was asked for may take; without damage there is none to come.
+constexpr std::int64_t kPictureWaitNs = 5 * kNsPerMs;
 constexpr std::int64_t kReopenForNs =
     1 * kNsPerSec;  // a mode change or a server restart is over by then, or it is not
 constexpr std::chrono::milliseconds kReopenPause{50};
@@ -35,8 +36,7 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
   }
   opened.set_value();
 
-  std::int64_t due_ns = 0;   // when the next picture is due at exactly fps
-  std::int64_t next_ns = 0;  // and when it may come
+  std::int64_t next_ns = 0;
   while (!stop_) {
     std::unique_ptr<Reconfigure> request;
     bool wanted = false;
@@ -49,7 +49,7 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
       // its last picture.
       held_back_ = slot_ && !picture_wanted_ && now_ns() < slot_->published_ns + period_ns_;
       if (picture_wanted_) {
-        deadline = now_ns() + kThumbnailPatienceNs;
+        deadline = now_ns() + kPictureWaitNs;
       } else if (held_back_) {
         wanted = false;
         deadline = slot_->published_ns + period_ns_;
@@ -73,13 +73,13 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
       const std::lock_guard lock(mutex_);
       if (slot_ || view_) picture_wanted_ = false;
       pictures_.notify_all();
+      work_.notify_one();
     } else if (auto* frame = std::get_if<Frame>(&event)) {
-      // fps holds on average; a single picture may come half a period early. So a source that
-      // changes at the same rate is captured when it changes, not at the next tick of a clock of
-      // our own.
+      // On a grid while changes keep coming (no drift), from now after a pause (no burst to catch
+      // up).
       const std::int64_t period = period_ns_;
-      due_ns = std::max(due_ns, frame->times.captured) + period;
-      next_ns = due_ns - period / 2;
+      const std::int64_t captured = frame->times.captured;
+      next_ns = captured - next_ns < period ? next_ns + period : captured + period;
       publish(std::move(*frame));
     } else if (const auto* cursor = std::get_if<CursorUpdate>(&event)) {
       publish(*cursor);

@@ -73,6 +73,7 @@ void Pipeline::encode_loop(std::promise<void>& opened) {
       view_.reset();
       current_ = std::exchange(slot_, std::nullopt);
       view_ = view_of(current_->frame);
+      last_fresh_ns_ = now_ns();
       if (std::exchange(held_back_, false)) source_->wake();
     } else if (work == Work::kRefine) {
       request.refine_step = ++refine_step_;
@@ -99,11 +100,26 @@ void Pipeline::encode_loop(std::promise<void>& opened) {
 }
 
 Pipeline::Work Pipeline::choose_work(std::int64_t now, std::int64_t& wake_at) {
-  if (!any_credit_locked()) return Work::kNone;
+  if (!any_credit_locked()) {
+    starved_ = true;
+    return Work::kNone;
+  }
   for (const auto& subscription : subscriptions_) {
     if (subscription->wants_keyframe()) keyframe_wanted_ = true;
   }
-  if (slot_) return Work::kFresh;
+  if (slot_) {
+    // After a wait for credit the slot is as old as the wait: a slow consumer gets fewer pictures,
+    // not later ones.
+    if (std::exchange(starved_, false) && now > slot_->published_ns + period_ns_) {
+      picture_wanted_ = refreshing_ = true;
+      source_->wake();
+    }
+    if (refreshing_ && picture_wanted_)
+      return Work::kNone;  // publish() or the capture thread's time-out follows
+    refreshing_ = false;
+    return Work::kFresh;
+  }
+  starved_ = false;
   if (!current_) return Work::kNone;
   if (keyframe_wanted_) {
     const std::int64_t due = last_keyframe_ns_ + kKeyframeFloorNs;
@@ -111,8 +127,10 @@ Pipeline::Work Pipeline::choose_work(std::int64_t now, std::int64_t& wake_at) {
     wake_at = due;
   }
   if (refine_at_ns_ != 0) {
-    if (now >= refine_at_ns_) return Work::kRefine;
-    wake_at = std::min(wake_at, refine_at_ns_);
+    // Between pictures at full rate there is no room for one more.
+    const std::int64_t due = std::max(refine_at_ns_, last_fresh_ns_ + 2 * period_ns_);
+    if (now >= due) return Work::kRefine;
+    wake_at = std::min(wake_at, due);
   }
   if (const auto silent = stage_.silence_deadline()) {
     if (now >= *silent) return Work::kNudge;

@@ -143,7 +143,7 @@ class Pipeline {
   std::optional<View> view_;
   std::optional<Error> failure_;
   bool keyframe_wanted_ = false;
-  bool picture_wanted_ = false;  // a thumbnail was asked for while nobody watches
+  bool picture_wanted_ = false;  // a thumbnail or a refresh wants the screen of now
   bool held_back_ = false;       // the capture thread waits for slot_ to be taken
   bool ended_ = false;
   std::string encoder_name_;
@@ -160,6 +160,9 @@ class Pipeline {
   std::optional<Captured> current_;
   std::int64_t last_keyframe_ns_ = 0;
   std::int64_t refine_at_ns_ = 0;  // 0 = nothing to refine
+  std::int64_t last_fresh_ns_ = 0;
+  bool starved_ = false;     // no consumer had room
+  bool refreshing_ = false;  // the capture thread was asked for a newer picture than the slot's
   int refine_step_ = 0;
   int refine_steps_ = 0;
 

@@ -426,19 +426,22 @@ TEST_CASE("the settings table is complete for every encoder") {
     CHECK_FALSE(settings.attempts.empty());
     if (settings.preset_key != nullptr) CHECK(settings.preset_values.size() == 10);
     CHECK(find_encoder_settings(settings.name) == &settings);
-    // Every option that this libavcodec knows must take the value that the table gives it.
     const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());
     if (codec == nullptr) continue;
+    // An older libavcodec may lack what the first attempts ask for, never all of them.
+    bool accepted = false;
     for (const OpenAttempt& attempt : settings.attempts) {
+      CHECK((attempt.rate == RateMode::kOption) == (attempt.quality_key != nullptr));
       const ff::LogCapture log;
       const auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
       ff::Dictionary options;
       std::vector<std::string> notes;
       apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, {}, *context, options,
                      notes);
-      CHECK(av_opt_set_dict(context->priv_data, options.out()) == 0);
-      CHECK(options.first_key() == "");
+      const int code = av_opt_set_dict(context->priv_data, options.out());
+      accepted = accepted || (code == 0 && options.first_key().empty());
     }
+    CHECK(accepted);
   }
 }
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
+import time
 import weakref
 from typing import Generic, TypeVar
 
 from .errors import StreamClosed
+
+_EXIT_PATIENCE = 2.0  # seconds
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -47,9 +51,16 @@ _live: weakref.WeakSet[EngineObject[object]] = weakref.WeakSet()
 
 @atexit.register
 def _end_all() -> None:
-    for held in list(_live):
-        if not held._inherited:
-            held._end()
+    streams = [held for held in list(_live) if not held._inherited]
+    for held in streams:
+        held._end()
+    core = sys.modules.get("kvmstream._core")
+    if core is None or not streams:
+        return
+    # A daemon thread blocked in the native core must be back in Python before the interpreter goes away.
+    give_up = time.monotonic() + _EXIT_PATIENCE
+    while core.waiting_calls() > 0 and time.monotonic() < give_up:
+        time.sleep(0.001)
 
 
 def _abandon_all() -> None:

@@ -64,6 +64,10 @@ class AvcodecEncoder final : public Encoder {
   [[nodiscard]] std::string try_open(const AVCodec& codec, const OpenAttempt& attempt,
                                      const std::string& device, const StreamConfig& config,
                                      std::vector<std::string>& notes);
+  // Whether the last change of rate that cost a keyframe is long enough ago for another.
+  [[nodiscard]] bool rested(std::int64_t wall_ns) const {
+    return wall_ns - last_change_ns_ >= 2 * kNsPerSec;
+  }
   void set_frame_planes(const CpuPlanes& planes);
   void apply_live_rate(const EncodeHints& hints);
   void attach_damage(const TileMap* damage);
@@ -247,8 +251,7 @@ void AvcodecEncoder::apply_live_rate(const EncodeHints& hints) {
              applied_.bitrate != wanted_.bitrate) {
     // Any change resets the encoder and costs a keyframe: take one that is due anyway, else small
     // steps wait.
-    const bool rested = hints.wall_ns - last_change_ns_ >= 2 * kNsPerSec;
-    if (hints.keyframe || (rested && worth_a_keyframe(applied_, wanted_))) {
+    if (hints.keyframe || (rested(hints.wall_ns) && worth_a_keyframe(applied_, wanted_))) {
       context_->rc_max_rate = wanted_.bitrate;
       context_->rc_buffer_size = rate_buffer_bits(wanted_.bitrate);
       if (context_->bit_rate > 0) context_->bit_rate = wanted_.bitrate;
@@ -310,6 +313,10 @@ EncodeResult AvcodecEncoder::make_access_unit() {
   if (unit.keyframe || picture.keyframe) {
     unit.keyframe = has_idr_slice(bytes);
     keep_parameter_sets(bytes, parameter_sets_);
+    if (parameter_sets_.empty() && context_->extradata_size > 0) {
+      keep_parameter_sets({context_->extradata, static_cast<std::size_t>(context_->extradata_size)},
+                          parameter_sets_);
+    }
     if (unit.keyframe && !is_idr_access_unit(bytes)) unit.data = parameter_sets_;
   }
   unit.data.insert(unit.data.end(), bytes.begin(), bytes.end());
@@ -343,7 +350,8 @@ UpdateResult AvcodecEncoder::update(const RateSettings& rate) {
   wanted_ = rate;
   if (settings_.rate_update == UpdateResult::kSeamless) return UpdateResult::kSeamless;
   if (!worth_a_keyframe(applied_, wanted_)) return UpdateResult::kSeamless;
-  return settings_.rate_update;
+  const bool waits = settings_.rate_update == UpdateResult::kKeyframe && !rested(now_ns());
+  return waits ? UpdateResult::kSeamless : settings_.rate_update;  // encode() does it in time
 }
 
 }  // namespace

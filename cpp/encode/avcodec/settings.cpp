@@ -51,7 +51,8 @@ constexpr std::array kNvencOptions{
 };
 constexpr std::array kNvencVbr{CodecOption{"rc", "vbr"}};
 constexpr std::array kNvencCbr{CodecOption{"rc", "cbr"}, CodecOption{"multipass", "qres"}};
-constexpr std::array kNvencAttempts{OpenAttempt{kCq, kNvencVbr}, OpenAttempt{kCbr, kNvencCbr}};
+constexpr std::array kNvencAttempts{OpenAttempt{kOption, kNvencVbr, "cq"},
+                                    OpenAttempt{kCbr, kNvencCbr}};
 constexpr std::array kNvencPresets{"p1", "p1", "p2", "p3", "p4", "p4", "p5", "p6", "p7", "p7"};
 
 // ---- h264_qsv
@@ -75,15 +76,17 @@ constexpr std::array kQsvPresets{"veryfast", "veryfast", "veryfast", "faster",  
 constexpr std::array kAmfOptions{
     CodecOption{"async_depth", "1"},    CodecOption{"latency", "1"},
     CodecOption{"forced_idr", "1"},     CodecOption{"filler_data", "0"},
-    CodecOption{"frame_skipping", "0"}, CodecOption{"header_spacing", "1"},
+    CodecOption{"frame_skipping", "0"},
 };
+constexpr std::array kAmfUltraLowQuality{CodecOption{"usage", "ultralowlatency"},
+                                         CodecOption{"rc", "qvbr"}};
 constexpr std::array kAmfUltraLow{CodecOption{"usage", "ultralowlatency"},
                                   CodecOption{"rc", "vbr_latency"}};
 constexpr std::array kAmfLow{CodecOption{"usage", "lowlatency"}, CodecOption{"rc", "vbr_latency"}};
-constexpr std::array kAmfAttempts{OpenAttempt{kVbr, kAmfUltraLow}, OpenAttempt{kVbr, kAmfLow}};
+constexpr std::array kAmfAttempts{OpenAttempt{kOption, kAmfUltraLowQuality, "qvbr_quality_level"},
+                                  OpenAttempt{kVbr, kAmfUltraLow}, OpenAttempt{kVbr, kAmfLow}};
 constexpr std::array kAmfPresets{"speed",    "speed",   "speed",   "speed",   "balanced",
                                  "balanced", "quality", "quality", "quality", "quality"};
-constexpr std::array kCrfTuneUnused{"crf", "tune"};
 
 // ---- h264_vaapi
 // ----------------------------------------------------------------------------------------------
@@ -109,8 +112,8 @@ constexpr std::array kAllUnused{"preset", "tune", "crf"};
 constexpr std::array kVideotoolboxOptions{
     CodecOption{"realtime", "1"}, CodecOption{"prio_speed", "1"}, CodecOption{"allow_sw", "0"}};
 // The low-delay flag selects a rate control that some chips refuse.
-constexpr std::array kVideotoolboxAttempts{OpenAttempt{kVbr, {}, true},
-                                           OpenAttempt{kVbr, {}, false}};
+constexpr std::array kVideotoolboxAttempts{OpenAttempt{kVbr, {}, nullptr, true},
+                                           OpenAttempt{kVbr, {}, nullptr, false}};
 
 constexpr int kGop16 = 32'767;
 
@@ -156,7 +159,7 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
      .attempts = kAmfAttempts,
      .preset_key = "quality",
      .preset_values = kAmfPresets,
-     .unused = kCrfTuneUnused},
+     .unused = kTuneUnused},
     {.name = "h264_mf",
      .formats_420 = kNv12,
      .options = kMfOptions,
@@ -205,8 +208,8 @@ void apply_rate(const OpenAttempt& attempt, const StreamConfig& config, AVCodecC
     case kCrf:
       options.set("crf", number_text(config.crf));
       break;
-    case kCq:
-      options.set("cq", std::to_string(quality));
+    case kOption:
+      options.set(attempt.quality_key, std::to_string(quality));
       break;
     case kQuality:
       // Below the maximum, or the encoder takes it for constant bit rate.

@@ -21,7 +21,7 @@ struct CodecOption {
 // How the wished quality and the ceiling reach the encoder.
 enum class RateMode {
   kCrf,         // x264: crf under a VBV
-  kCq,          // "cq" option under the maximum rate
+  kOption,      // OpenAttempt::quality_key under the maximum rate
   kQuality,     // global_quality under the maximum rate
   kVbr,         // rates only
   kCbr,         // rates only, average = maximum
@@ -32,6 +32,7 @@ enum class RateMode {
 struct OpenAttempt {
   RateMode rate;
   std::span<const CodecOption> options;  // on top of EncoderSettings::options
+  const char* quality_key = nullptr;     // kOption: which option takes the quality
   bool low_delay_flag = true;            // AV_CODEC_FLAG_LOW_DELAY
 };
 
