@@ -63,7 +63,7 @@ def _backend_module(name):
 
 @pytest.fixture(params=[pytest.param("native", marks=pytest.mark.native), "python"])
 def backend(request):
-    """The seam module (docs/seam.md) of each backend in turn."""
+    """The seam module (docs/architecture.md) of each backend in turn."""
     return _backend_module(request.param)
 
 

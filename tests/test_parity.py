@@ -1,4 +1,4 @@
-"""Behaviour of docs/seam.md, run against both backends."""
+"""Behaviour of docs/architecture.md, run against both backends."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class Engine:
             shared.changed.wait(left)
 
     def stats(self) -> dict[str, object]:
-        """See docs/seam.md."""
+        """See docs/architecture.md."""
         shared = self.shared
         with shared.lock:
             return {

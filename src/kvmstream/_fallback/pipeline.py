@@ -51,7 +51,7 @@ def _shut_down(engine: Engine, owner_pid: int) -> None:
 
 
 class Pipeline:
-    """Capture, convert, encode, in threads of its own. docs/seam.md describes every argument and method."""
+    """Capture, convert, encode, in threads of its own. docs/architecture.md describes every argument and method."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The keyword arguments of ``Pipeline``; see docs/seam.md for their meaning."""
+    """The keyword arguments of ``Pipeline``; see docs/architecture.md for their meaning."""
 
     display: str = ""
     region: Region | None = None
