@@ -205,9 +205,10 @@ int Quantiser::choose(PictureKind kind, int refine_step, const DetailMap& detail
     }
     case PictureKind::kRefinement:
       picture.kept_bits = detail.total_bits();
-      best = std::max(std::min(wanted_, kFinest), wanted_ - 3 * refine_step);
-      // A step must sharpen something, however little may be sent.
-      if (picture_quantiser_ > best) best = std::min(best, picture_quantiser_ - 1);
+      // Three finer is half the error. A step must sharpen something: where the picture is finer
+      // than the step's aim already, it goes on from there.
+      best = std::max(std::min(wanted_, kFinest),
+                      std::min(wanted_ - 3 * refine_step, picture_quantiser_ - 3));
       break;
   }
   const double allowed = allowance(picture);
@@ -240,6 +241,11 @@ int Quantiser::choose(PictureKind kind, int refine_step, const DetailMap& detail
   }
   chosen_ = picture;
   return picture.quantiser;
+}
+
+bool Quantiser::must_hold() const {
+  const double debt_allowed = 0.5 * ceiling_ * kBufferSeconds;
+  return chosen_.quantiser == kCoarsest && budget_ < -debt_allowed;
 }
 
 void Quantiser::spent(std::int64_t bits) {

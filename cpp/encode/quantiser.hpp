@@ -62,6 +62,12 @@ class Quantiser {
   // What the picture that was chosen for last came to.
   void spent(std::int64_t bits);
 
+  // Even at the coarsest quantiser the change just chosen for is more than the debt allows: the
+  // encoder should repeat the old picture, then call held() instead of spent(), and code the change
+  // with the next picture.
+  [[nodiscard]] bool must_hold() const;
+  void held(std::int64_t bits) { budget_ -= static_cast<double>(bits); }
+
   // Bits of a change relative to the same pixels coded intra, of the newest one: near 1 =
   // prediction is useless.
   [[nodiscard]] double last_inter_ratio() const noexcept { return last_ratio_; }

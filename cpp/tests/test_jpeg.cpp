@@ -6,7 +6,10 @@ extern "C" {
 #include <libavcodec/avcodec.h>
 }
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "base/error.hpp"
@@ -119,9 +122,12 @@ TEST_CASE("shrinking takes the mean of all pixels, not one of them") {
 }
 
 TEST_CASE("any size works, also odd and tiny ones; a picture is never enlarged") {
-  for (const auto& [width, height, max_width] :
+  for (const auto& sizes :
        {std::array{1, 1, 320}, std::array{3, 2, 320}, std::array{641, 359, 320},
         std::array{100, 37, 33}, std::array{5000, 3, 320}, std::array{7, 1000, 5}}) {
+    const int width = sizes[0];
+    const int height = sizes[1];
+    const int max_width = sizes[2];
     CAPTURE(width);
     CAPTURE(height);
     Bgra picture(width, height);

@@ -207,6 +207,50 @@ TEST_CASE("refinement goes down in steps to visually lossless, as far as the bud
   CHECK(fine.picture(PictureKind::kRefinement, &nothing, 60, 3) == 4);
 }
 
+TEST_CASE("refinement goes on from where the picture is finer than its first steps") {
+  Replay replay(rate(2'000'000'000, 23));
+  replay.picture(PictureKind::kKeyframe, nullptr, 0);
+  const TileMap cell = tiles({320, 160, 8, 16});
+  for (int i = 0; i < 10; ++i) replay.picture(PictureKind::kChange, &cell, 66);
+  const int typed = replay.last_q;
+  REQUIRE(typed < 20);
+  const TileMap nothing(kWidth, kHeight);
+  CHECK(replay.picture(PictureKind::kRefinement, &nothing, 60, 1) == typed - 3);
+}
+
+TEST_CASE("at the coarsest quantiser and in debt, changes are held until the debt is paid") {
+  Replay replay(rate(500'000));
+  replay.steepness = 0.07;  // about 0.8 of the ceiling's bits a second for each picture at 51
+  replay.weight = 0.5;
+  replay.picture(PictureKind::kKeyframe, nullptr, 0);
+  const TileMap all = tiles({0, 0, kWidth, kHeight});
+  int held = 0;
+  int coded = 0;
+  double bits = 0;
+  for (int i = 0; i < 600; ++i) {
+    replay.now += 16'700'000;
+    replay.detail.update(replay.canvas.planes(), &all);
+    const int q = replay.quantiser.choose(PictureKind::kChange, 0, replay.detail, replay.now);
+    const bool hold = replay.quantiser.must_hold();
+    if (hold) CHECK(q == Quantiser::kCoarsest);
+    const double size = hold ? 100 : replay.bits_of(replay.detail.measured_bits(), q);
+    bits += size;
+    if (hold) {
+      ++held;
+      replay.quantiser.held(std::llround(size));
+    } else {
+      ++coded;
+      replay.quantiser.spent(std::llround(size));
+    }
+  }
+  CHECK(held > 0);
+  CHECK(coded > 0);
+  CHECK(bits / 10.02 < 1.1 * 500'000);
+  Replay easy(rate(50'000'000));
+  easy.picture(PictureKind::kKeyframe, nullptr, 0);
+  CHECK_FALSE(easy.quantiser.must_hold());
+}
+
 TEST_CASE("after a coarse picture a small change does not pay for all of it at once") {
   Replay replay(rate(3'000'000));
   replay.picture(PictureKind::kKeyframe, nullptr, 0);

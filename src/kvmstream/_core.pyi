@@ -57,6 +57,11 @@ class Packet:
 
     def __repr__(self) -> str: ...
 
+def waiting_calls() -> int:
+    """
+    Calls of next() and next_cursor() that have not returned to Python yet.
+    """
+
 class Subscription:
     """One consumer's bounded queue of packets."""
 

@@ -88,7 +88,7 @@ class AvcodecEncoder final : public Encoder {
   RateSettings applied_;
   WallClockBudget budget_;
   std::int64_t last_change_ns_ = 0;
-  bool video_hints_ = false;
+  [[maybe_unused]] bool video_hints_ = false;  // the encoder takes damage as side data
 };
 
 void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& config,

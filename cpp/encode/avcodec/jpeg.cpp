@@ -26,27 +26,27 @@ struct Span {
   return {begin, std::max(end, begin + 1)};
 }
 
-// One row of box means.
-void shrink_row(const CpuPlanes& bgra, Span rows, int width, std::vector<Bgr>& out) {
-  const int out_width = static_cast<int>(out.size());
+// One row of box means; `columns` has a span for each pixel of `out`.
+void shrink_row(const CpuPlanes& bgra, Span rows, const std::vector<Span>& columns,
+                std::vector<Bgr>& out) {
   std::fill(out.begin(), out.end(), Bgr{});
   for (int y = rows.begin; y < rows.end; ++y) {
     const std::uint8_t* line = bgra.data[0] + y * bgra.stride[0];
-    for (int x = 0; x < out_width; ++x) {
-      const Span columns = box(x, width, out_width);
-      Bgr& sum = out[static_cast<std::size_t>(x)];
-      for (const std::uint8_t* p = line + columns.begin * 4; p < line + columns.end * 4; p += 4) {
+    for (std::size_t x = 0; x < out.size(); ++x) {
+      Bgr sum = out[x];
+      const std::uint8_t* end = line + columns[x].end * 4;
+      for (const std::uint8_t* p = line + columns[x].begin * 4; p < end; p += 4) {
         sum.b += p[0];
         sum.g += p[1];
         sum.r += p[2];
       }
+      out[x] = sum;
     }
   }
-  for (int x = 0; x < out_width; ++x) {
-    const Span columns = box(x, width, out_width);
+  for (std::size_t x = 0; x < out.size(); ++x) {
     const auto n =
-        static_cast<std::uint32_t>((columns.end - columns.begin) * (rows.end - rows.begin));
-    Bgr& sum = out[static_cast<std::size_t>(x)];
+        static_cast<std::uint32_t>((columns[x].end - columns[x].begin) * (rows.end - rows.begin));
+    Bgr& sum = out[x];
     sum = {(sum.b + n / 2) / n, (sum.g + n / 2) / n, (sum.r + n / 2) / n};
   }
 }
@@ -65,11 +65,13 @@ void fill_yuv(const CpuPlanes& bgra, int width, int height, AVFrame& out) {
   std::vector<Bgr> rows[2];
   rows[0].resize(static_cast<std::size_t>(out.width));
   rows[1].resize(static_cast<std::size_t>(out.width));
+  std::vector<Span> columns;
+  for (int x = 0; x < out.width; ++x) columns.push_back(box(x, width, out.width));
   for (int y = 0; y < out.height; y += 2) {
     const int present = std::min(2, out.height - y);
     for (int i = 0; i < present; ++i) {
       auto& row = rows[i];
-      shrink_row(bgra, box(y + i, height, out.height), width, row);
+      shrink_row(bgra, box(y + i, height, out.height), columns, row);
       std::uint8_t* line = out.data[0] + (y + i) * out.linesize[0];
       for (int x = 0; x < out.width; ++x) line[x] = luma(row[static_cast<std::size_t>(x)]);
     }

@@ -39,44 +39,47 @@ struct EncoderDeleter {
 
 // Which motion search suits what is on the screen. A wide one finds scrolled text again: a tenth of
 // the bits, and less time in all. On film and noise it finds nothing and costs a third of the time.
-// So: narrow; when prediction fails, one picture with the wide search, which stays if it helped.
+// So: the narrowest; when prediction fails, one picture with each wider search, until one helps.
 class SearchChoice {
  public:
-  [[nodiscard]] bool wide() const noexcept { return state_ != State::kNarrow; }
+  static constexpr int kWidest = 2;
+
+  // 0 … kWidest, for the next picture.
+  [[nodiscard]] int width() const noexcept { return width_; }
 
   // After a change of a good part of the picture. `inter_ratio`: see Quantiser::last_inter_ratio().
   void learn(double inter_ratio, std::int64_t wall_ns) noexcept {
     constexpr double kFails = 0.15;
     constexpr double kFailsWide = 0.3;
     constexpr double kHelped = 0.6;
-    constexpr std::int64_t kPause = kNsPerSec;  // between two trials that did not help
-    switch (state_) {
-      case State::kNarrow:
-        if (inter_ratio > kFails && wall_ns >= next_trial_ns_) {
-          narrow_ratio_ = inter_ratio;
-          state_ = State::kTrial;
-        }
-        break;
-      case State::kTrial:
-        ratio_ = inter_ratio;
-        state_ = inter_ratio < kHelped * narrow_ratio_ ? State::kWide : State::kNarrow;
+    constexpr std::int64_t kPause = kNsPerSec;  // after a trial that did not help
+    if (on_trial_) {
+      on_trial_ = false;
+      if (inter_ratio > kHelped * ratio_) {
+        on_trial_ = width_ < kWidest;
+        width_ = on_trial_ ? width_ + 1 : before_;
         next_trial_ns_ = wall_ns + kPause;
-        break;
-      case State::kWide:
-        ratio_ += 0.25 * (inter_ratio - ratio_);
-        if (ratio_ > kFailsWide) {
-          state_ = State::kNarrow;
-          next_trial_ns_ = wall_ns + kPause;
-        }
-        break;
+        return;
+      }
+      ratio_ = inter_ratio;
+    } else {
+      ratio_ += 0.25 * (inter_ratio - ratio_);
+    }
+    if (inter_ratio > kFails && width_ < kWidest && wall_ns >= next_trial_ns_) {
+      ratio_ = inter_ratio;
+      on_trial_ = true;
+      before_ = width_++;
+    } else if (width_ > 0 && ratio_ > kFailsWide) {
+      width_ = 0;
+      next_trial_ns_ = wall_ns + kPause;
     }
   }
 
  private:
-  enum class State { kNarrow, kTrial, kWide };
-  State state_ = State::kNarrow;
-  double narrow_ratio_ = 1.0;
-  double ratio_ = 1.0;
+  int width_ = 0;
+  int before_ = 0;  // the trial
+  bool on_trial_ = false;
+  double ratio_ = 1.0;  // smoothed, at this width
   std::int64_t next_trial_ns_ = 0;
 };
 
@@ -102,19 +105,22 @@ class X264Encoder final : public Encoder {
 
  private:
   static void on_log(void* self, int level, const char* format, va_list arguments);
-  void set_search(bool wide);
+  void set_search(int width);
   void mark_unchanged(const TileMap& damage);
+  [[nodiscard]] const TileMap* owed_and(const TileMap* damage);
+  void owe(const TileMap* damage);
   [[nodiscard]] std::string reason(const char* what) const;
 
   EncoderFormat format_;
   x264_param_t parameters_{};
   std::unique_ptr<x264_t, EncoderDeleter> encoder_;
   std::vector<std::uint8_t> unchanged_;  // x264's flags, one for each macroblock
+  TileMap owed_;                         // changed, but held back to keep under the ceiling
   DetailMap detail_;
   Quantiser quantiser_;
   SearchChoice search_;
   bool adaptive_search_ = false;
-  bool wide_ = false;
+  int search_width_ = 0;
   bool has_reference_ = false;  // the last picture went through, so "unchanged" has a meaning
   std::int64_t next_picture_ = 0;
   std::array<char, 256> last_line_{};
@@ -200,7 +206,7 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
 
   // The wide search pays only where the preset's own is a poor one.
   adaptive_search_ = config.preset == kX264Presets.front();
-  wide_ = false;
+  search_width_ = 0;
   search_ = {};
 
   last_line_[0] = '\0';
@@ -210,6 +216,7 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
   }
   if (!encoder_) throw Error(ErrorKind::kEncoder, reason("cannot be opened"));
   format_ = format;
+  owed_ = TileMap(format.width, format.height);
   detail_ = DetailMap(format.width, format.height);
   quantiser_ = Quantiser({config.fps, config.bitrate, config.crf});
   unchanged_.assign(static_cast<std::size_t>((format.width + kTile - 1) / kTile) *
@@ -223,16 +230,20 @@ void X264Encoder::close() {
   next_picture_ = 0;
 }
 
-void X264Encoder::set_search(bool wide) {
-  if (wide == wide_) return;
-  // Pixels. On scrolled text 16 saves a fifth of the bits, 32 a quarter, 64 a third; 64 costs a
-  // tenth more CPU.
-  constexpr int kWideRange = 32;
-  constexpr int kNarrowRange = 16;
-  parameters_.analyse.i_me_method = wide ? X264_ME_UMH : X264_ME_DIA;
-  parameters_.analyse.i_me_range = wide ? kWideRange : kNarrowRange;
+void X264Encoder::set_search(int width) {
+  if (width == search_width_) return;
+  struct Search {
+    int method;
+    int range;  // pixels
+  };
+  // On text scrolled by a line or two, 32 saves a quarter of the bits; the wheel scrolls further.
+  static constexpr std::array<Search, SearchChoice::kWidest + 1> kSearches{
+      {{X264_ME_DIA, 16}, {X264_ME_UMH, 32}, {X264_ME_UMH, 96}}};
+  const Search& search = kSearches[static_cast<std::size_t>(width)];
+  parameters_.analyse.i_me_method = search.method;
+  parameters_.analyse.i_me_range = search.range;
   // A refused change leaves the search as it was, which only costs time.
-  if (x264_encoder_reconfig(encoder_.get(), &parameters_) == 0) wide_ = wide;
+  if (x264_encoder_reconfig(encoder_.get(), &parameters_) == 0) search_width_ = width;
 }
 
 void X264Encoder::mark_unchanged(const TileMap& damage) {
@@ -247,16 +258,33 @@ void X264Encoder::mark_unchanged(const TileMap& damage) {
   });
 }
 
+// What changed since the decoder's picture: `damage` and what was held back before. Null = all.
+const TileMap* X264Encoder::owed_and(const TileMap* damage) {
+  if (damage == nullptr || !owed_.any()) return damage;
+  owe(damage);
+  return &owed_;
+}
+
+void X264Encoder::owe(const TileMap* damage) {
+  const bool same_size =
+      damage != nullptr && damage->cols() == owed_.cols() && damage->rows() == owed_.rows();
+  if (same_size) {
+    owed_.merge(*damage);
+  } else {
+    owed_.set_all();
+  }
+}
+
 EncodeResult X264Encoder::encode(const CpuPlanes& planes, const EncodeHints& hints) {
   if (!encoder_) return Failed{"libx264 is not open"};
   const bool keyframe = hints.keyframe || !has_reference_;
   const PictureKind kind = keyframe                ? PictureKind::kKeyframe
                            : hints.refine_step > 0 ? PictureKind::kRefinement
                                                    : PictureKind::kChange;
-  const TileMap* damage = has_reference_ ? hints.damage : nullptr;
+  const TileMap* damage = owed_and(has_reference_ ? hints.damage : nullptr);
   detail_.update(planes, damage);
   const double changed = detail_.measured_share();
-  if (adaptive_search_) set_search(search_.wide());
+  if (adaptive_search_) set_search(search_.width());
 
   x264_picture_t picture;
   x264_picture_init(&picture);
@@ -270,8 +298,9 @@ EncodeResult X264Encoder::encode(const CpuPlanes& planes, const EncodeHints& hin
     picture.img.plane[i] = planes.data[plane];
     picture.img.i_stride[i] = static_cast<int>(planes.stride[plane]);
   }
-  if (!keyframe && damage != nullptr) {
-    mark_unchanged(*damage);
+  const bool hold = kind == PictureKind::kChange && quantiser_.must_hold();
+  if (!keyframe && (damage != nullptr || hold)) {
+    mark_unchanged(hold ? TileMap() : *damage);
     picture.prop.mb_info = unchanged_.data();
   }
 
@@ -285,9 +314,15 @@ EncodeResult X264Encoder::encode(const CpuPlanes& planes, const EncodeHints& hin
     return Failed{reason(size < 0 ? "encoding failed" : "a picture gave no access unit")};
   }
   has_reference_ = true;
-  quantiser_.spent(static_cast<std::int64_t>(size) * 8);
+  if (hold) {
+    quantiser_.held(static_cast<std::int64_t>(size) * 8);
+    owe(damage);
+  } else {
+    quantiser_.spent(static_cast<std::int64_t>(size) * 8);
+    owed_.clear();
+  }
   constexpr double kLargeChange = 0.1;
-  if (kind == PictureKind::kChange && changed >= kLargeChange) {
+  if (kind == PictureKind::kChange && !hold && changed >= kLargeChange) {
     search_.learn(quantiser_.last_inter_ratio(), hints.wall_ns);
   }
 

@@ -1,0 +1,115 @@
+// The table of libavcodec's encoders, and what those answer whose hardware is not there.
+#include "encode/avcodec/settings.hpp"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+extern "C" {
+#include <libavutil/opt.h>
+}
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "encode/avcodec/avcodec_encoder.hpp"
+#include "encode_support.hpp"
+
+namespace kvm {
+namespace {
+
+using test::Canvas;
+using test::Session;
+
+// What is written to file descriptor 2 while it lives.
+class StderrCapture {
+ public:
+  StderrCapture() : file_(std::tmpfile()), saved_(::dup(2)) {
+    std::fflush(stderr);
+    ::dup2(::fileno(file_), 2);
+  }
+  ~StderrCapture() {
+    (void)finish();
+    std::fclose(file_);
+  }
+  [[nodiscard]] long finish() {
+    if (saved_ >= 0) {
+      std::fflush(stderr);
+      ::dup2(saved_, 2);
+      ::close(saved_);
+      saved_ = -1;
+    }
+    std::fseek(file_, 0, SEEK_END);
+    return std::ftell(file_);
+  }
+
+ private:
+  std::FILE* file_;
+  int saved_;
+};
+
+TEST_CASE("encoders without their hardware say why, in the error and not on stderr") {
+  StderrCapture capture;
+  std::vector<std::string> texts;
+  for (const EncoderSettings& settings : all_encoder_settings()) {
+    if (!settings.hardware) continue;
+    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    std::vector<std::string> notes;
+    try {
+      const auto encoder = make_avcodec_encoder(settings.name);
+      encoder->open(canvas.format(), {}, notes);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kEncoder);
+      texts.emplace_back(error.what());
+    }
+  }
+  const auto encoder = make_avcodec_encoder("libx264");
+  Canvas canvas(PixelFormat::kNv12, 320, 240);
+  Session session(make_avcodec_encoder("libx264"), canvas);
+  (void)session.encode(canvas);
+  session.encoder().close();
+  CHECK(capture.finish() == 0);
+  for (const std::string& text : texts) {
+    CAPTURE(text);
+    CHECK(text.size() > 20);
+    CHECK(text.find("h264_") == 0);
+  }
+}
+
+TEST_CASE("names that are not ours are refused with those that are") {
+  CHECK_THROWS_WITH_AS((void)make_avcodec_encoder("mpeg2video"),
+                       doctest::Contains("must be one of libx264"), Error);
+  CHECK(avcodec_has_encoder("libx264"));
+  CHECK_FALSE(avcodec_has_encoder("h264_of_nobody"));
+  CHECK_FALSE(ffmpeg_version().empty());
+  CHECK_FALSE(ffmpeg_license().empty());
+}
+
+TEST_CASE("the settings table is complete for every encoder") {
+  for (const EncoderSettings& settings : all_encoder_settings()) {
+    CAPTURE(settings.name);
+    CHECK_FALSE(settings.formats_420.empty());
+    CHECK_FALSE(settings.attempts.empty());
+    if (settings.preset_key != nullptr) CHECK(settings.preset_values.size() == 10);
+    CHECK(find_encoder_settings(settings.name) == &settings);
+    const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());
+    if (codec == nullptr) continue;
+    // An older libavcodec may lack what the first attempts ask for, never all of them.
+    bool accepted = false;
+    for (const OpenAttempt& attempt : settings.attempts) {
+      CHECK((attempt.rate == RateMode::kOption) == (attempt.quality_key != nullptr));
+      const ff::LogCapture log;
+      const auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
+      ff::Dictionary options;
+      std::vector<std::string> notes;
+      apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, {}, *context, options,
+                     notes);
+      const int code = av_opt_set_dict(context->priv_data, options.out());
+      accepted = accepted || (code == 0 && options.first_key().empty());
+    }
+    CHECK(accepted);
+  }
+}
+
+}  // namespace
+}  // namespace kvm
