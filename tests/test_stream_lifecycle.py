@@ -145,6 +145,8 @@ print('parent goes on')
 def test_ctrl_c_reaches_a_blocked_iteration(backend_name: str) -> None:
     code = (
         "import kvmstream, signal, threading, os, time\n"
+        # A shell's background jobs inherit SIGINT ignored, and then Python raises nothing.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "stream = kvmstream.Stream(kvmstream.StreamConfig(source='pattern'))\n"
         "packets = stream.subscribe()  # not started: nothing will ever come\n"
         "threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
