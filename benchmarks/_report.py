@@ -21,6 +21,9 @@ _PAIRS = (
     ("native", "pixelflux-striped"),
     ("native", "python"),
     ("native", "x11grab"),
+    ("native-screen", "native"),
+    ("native-screen", "python"),
+    ("native-screen", "pixelflux"),
 )
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 class _Kvmstream:
     def __init__(self, options: Options, collector: Collector) -> None:
-        os.environ["KVMSTREAM_BACKEND"] = options.tool
+        backend, _, encoder = options.tool.partition("-")
+        os.environ["KVMSTREAM_BACKEND"] = backend
         import kvmstream
 
         config = kvmstream.StreamConfig()
@@ -22,6 +23,7 @@ class _Kvmstream:
         config.bitrate = options.bitrate
         config.cursor = "hidden"
         config.use_hardware_encoder = False
+        config.encoder = encoder or "auto"
         self.pids = [os.getpid()]
         self._collector = collector
         self._stream = kvmstream.Stream(config)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TOOLS = ("native", "python", "x11grab", "pixelflux")
-_OPTIONAL = ("pixelflux-striped",)
+_OPTIONAL = ("native-screen", "pixelflux-striped")
 _QUICK_WORKLOADS = ("still", "typing", "scroll")
 
 

@@ -126,8 +126,6 @@ need_system build test
 ensure_venv
 ensure_group build test
 install_native
-start_xvfb
-export KVMSTREAM_TEST_DISPLAY="$XVFB_DISPLAY"
 
 if wants asan; then step "ASan + UBSan" "C++ tests, leaks included" sanitized asan; fi
 if wants tsan; then step "TSan" "C++ tests" sanitized tsan; fi

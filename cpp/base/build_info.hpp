@@ -6,7 +6,7 @@
 
 namespace kvm {
 
-// "ffmpeg", "ffmpeg_license", "libavcodec", "simd".
+// "ffmpeg", "ffmpeg_license", "libavcodec", "simd", and "x264" where it is linked directly.
 [[nodiscard]] std::map<std::string, std::string> build_info();
 
 }  // namespace kvm

@@ -47,9 +47,6 @@ void convert_tiles(const CpuPlanes& bgra, const TileMap& damage, YuvPicture& out
 // The arithmetic that convert_tiles promises bit for bit, in plain scalar code. For tests.
 void convert_reference(const CpuPlanes& bgra, int width, int height, YuvPicture& out);
 
-// Copies the tiles of a BGRA picture into the same places of another.
-void copy_tiles(const CpuPlanes& from, const CpuPlanes& to, const TileMap& tiles);
-
 // Clears from `tiles` each tile whose pixels are equal in both BGRA pictures. All four bytes count,
 // X too.
 void trim_equal_tiles(const CpuPlanes& a, const CpuPlanes& b, TileMap& tiles);

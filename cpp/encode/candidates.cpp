@@ -10,6 +10,7 @@
 #include "encode/ladder.hpp"
 #include "encode/probe_cache.hpp"
 #include "encode/probe_process.hpp"
+#include "encode/screen/screen_encoder.hpp"
 #if defined(KVM_HAS_X264)
 #include "encode/x264/x264_encoder.hpp"
 #endif
@@ -144,6 +145,11 @@ std::vector<Candidate> default_candidates(const ProbeOptions& options) {
     candidates.push_back(hardware(name, options));
   }
   candidates.push_back(software("libx264"));
+  // Last: on film it does not reach x264 yet. Asked for by name, or where there is nothing else.
+  Candidate screen;
+  screen.name = "screen";
+  screen.create = make_screen_encoder;
+  candidates.push_back(std::move(screen));
   return candidates;
 }
 

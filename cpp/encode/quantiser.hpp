@@ -51,8 +51,14 @@ class Quantiser {
       10;  // visually lossless; finer doubles the bits for nothing that can be seen
   static constexpr int kCoarsest = 51;
 
+  // What the encoder does with undamaged parts that are coarser than the picture's quantiser.
+  enum class Unchanged { kCodedAgain, kLeftAlone };
+
   Quantiser() = default;
-  explicit Quantiser(const RateSettings& rate) { set_rate(rate); }
+  explicit Quantiser(const RateSettings& rate, Unchanged unchanged = Unchanged::kCodedAgain)
+      : unchanged_(unchanged) {
+    set_rate(rate);
+  }
   void set_rate(const RateSettings& rate);
 
   // The quantiser for the picture that `detail` was just updated with. `refine_step`: see
@@ -100,6 +106,7 @@ class Quantiser {
   // Bits that `picture` may take.
   [[nodiscard]] double allowance(const Chosen& picture) const;
 
+  Unchanged unchanged_ = Unchanged::kCodedAgain;
   double ceiling_ = 6e6;  // bit/s
   int wanted_ = 23;
   double budget_ = 0;  // may be negative after a picture that came out larger than expected

@@ -94,6 +94,7 @@ struct Decoded {
   AVColorSpace matrix = AVCOL_SPC_UNSPECIFIED;
   AVColorRange range = AVCOL_RANGE_UNSPECIFIED;
   std::vector<std::uint8_t> luma;
+  std::vector<std::uint8_t> chroma;  // Cb, then Cr, of planar 4:2:0; else empty
 };
 
 // Fails the test when libavcodec has anything to complain about.
@@ -130,6 +131,12 @@ class Decoder {
     for (int y = 0; y < frame->height; ++y) {
       const std::uint8_t* line = frame->data[0] + y * frame->linesize[0];
       decoded.luma.insert(decoded.luma.end(), line, line + frame->width);
+    }
+    for (int plane = 1; plane < 3 && decoded.format == AV_PIX_FMT_YUV420P; ++plane) {
+      for (int y = 0; y < frame->height / 2; ++y) {
+        const std::uint8_t* line = frame->data[plane] + y * frame->linesize[plane];
+        decoded.chroma.insert(decoded.chroma.end(), line, line + frame->width / 2);
+      }
     }
     return decoded;
   }

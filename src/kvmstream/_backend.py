@@ -42,6 +42,7 @@ SEAM = (
     "displays",
     "encoders",
     "screenshot",
+    "waiting_calls",
 )
 
 Region = tuple[int, int, int, int]
@@ -113,6 +114,7 @@ class Seam(Protocol):
         cursor: str = "embedded",
         source: str = "screen",
     ) -> tuple[int, int, bytes]: ...
+    def waiting_calls(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

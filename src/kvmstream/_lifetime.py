@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import time
 import weakref
 from typing import Generic, TypeVar
 
+from . import _backend
 from .errors import StreamClosed
 
 _EXIT_PATIENCE = 2.0  # seconds
@@ -54,12 +54,12 @@ def _end_all() -> None:
     streams = [held for held in list(_live) if not held._inherited]
     for held in streams:
         held._end()
-    core = sys.modules.get("kvmstream._core")
-    if core is None or not streams:
+    if not streams:
         return
     # A daemon thread blocked in the native core must be back in Python before the interpreter goes away.
+    backend = _backend.module()
     give_up = time.monotonic() + _EXIT_PATIENCE
-    while core.waiting_calls() > 0 and time.monotonic() < give_up:
+    while backend.waiting_calls() > 0 and time.monotonic() < give_up:
         time.sleep(0.001)
 
 

@@ -346,4 +346,8 @@ std::unique_ptr<Encoder> make_x264_encoder() {
   return std::make_unique<X264Encoder>();
 }
 
+std::string x264_linked_version() {
+  return X264_POINTVER;
+}
+
 }  // namespace kvm

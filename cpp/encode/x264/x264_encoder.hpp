@@ -4,11 +4,15 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "encode/encoder.hpp"
 
 namespace kvm {
 
 [[nodiscard]] std::unique_ptr<Encoder> make_x264_encoder();
+
+// "0.164.3095 baee400", the library that the header at build time belongs to; for doctor.
+[[nodiscard]] std::string x264_linked_version();
 
 }  // namespace kvm

@@ -21,9 +21,15 @@ __all__ = [
     "displays",
     "encoders",
     "screenshot",
+    "waiting_calls",
 ]
 
 BACKEND = "python"
+
+
+def waiting_calls() -> int:
+    """Calls that the interpreter's exit must wait for: none, as CPython ends its own daemon threads safely."""
+    return 0
 
 
 def build_info() -> dict[str, str]:

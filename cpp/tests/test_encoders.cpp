@@ -1,10 +1,11 @@
-// Both ways to libx264: what every encoder promises, on real pictures.
+// What every software encoder promises, on real pictures.
 #include "encode/avcodec/avcodec_encoder.hpp"
 
 #include <doctest/doctest.h>
 
 #include <atomic>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -27,12 +28,27 @@ struct Size {
 struct Way {
   std::string title;
   std::function<std::unique_ptr<Encoder>()> create;
+  PixelFormat format = PixelFormat::kNv12;
 };
 
+std::unique_ptr<Encoder> of_the_ladder(std::string_view name) {
+  for (const Candidate& candidate : default_candidates({})) {
+    if (candidate.name == name) return candidate.create();
+  }
+  throw std::logic_error("no rung " + std::string(name));
+}
+
 // The product's rung (x264 itself where the build has x264.h) and libavcodec's wrapper.
-std::vector<Way> ways() {
-  return {{"libx264 of the ladder", default_candidates({}).back().create},
+std::vector<Way> x264_ways() {
+  return {{"libx264 of the ladder", [] { return of_the_ladder("libx264"); }},
           {"libx264 of libavcodec", [] { return make_avcodec_encoder("libx264"); }}};
+}
+
+// All software.
+std::vector<Way> ways() {
+  std::vector<Way> all = x264_ways();
+  all.push_back({"screen", [] { return of_the_ladder("screen"); }, PixelFormat::kI420});
+  return all;
 }
 
 // A ceiling that no picture here reaches.
@@ -64,7 +80,7 @@ SpsInfo sps_of(const AccessUnit& unit) {
 TEST_CASE("every access unit is one picture, shown at once, keyframes only on demand") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
-    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    Canvas canvas(way.format, 640, 368);
     canvas.draw_text({0, 0, 640, 368}, 1);
     Session session(way.create(), canvas, unlimited());
     Decoder decoder;
@@ -99,7 +115,7 @@ TEST_CASE("every access unit is one picture, shown at once, keyframes only on de
 TEST_CASE("the SPS states BT.709 limited and promises no reordering") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
-    Canvas canvas(PixelFormat::kNv12, 1280, 720);
+    Canvas canvas(way.format, 1280, 720);
     Session session(way.create(), canvas);
     const SpsInfo sps = sps_of(session.encode(canvas));
     CHECK(sps.colour == ColourDescription{});
@@ -121,7 +137,7 @@ TEST_CASE("sizes that are no multiple of a macroblock decode to themselves") {
       const int height = size.height;
       CAPTURE(width);
       CAPTURE(height);
-      Canvas canvas(PixelFormat::kNv12, width, height);
+      Canvas canvas(way.format, width, height);
       canvas.draw_text({0, 0, width, height}, 3);
       Session session(way.create(), canvas, unlimited());
       Decoder decoder;
@@ -139,7 +155,7 @@ TEST_CASE("sizes that are no multiple of a macroblock decode to themselves") {
 }
 
 TEST_CASE("planar input gives the same picture as NV12") {
-  for (const Way& way : ways()) {
+  for (const Way& way : x264_ways()) {
     CAPTURE(way.title);
     Canvas nv12(PixelFormat::kNv12, 320, 240);
     Canvas i420(PixelFormat::kI420, 320, 240);
@@ -154,7 +170,7 @@ TEST_CASE("planar input gives the same picture as NV12") {
 }
 
 TEST_CASE("4:4:4 is High 4:4:4 Predictive") {
-  for (const Way& way : ways()) {
+  for (const Way& way : x264_ways()) {
     CAPTURE(way.title);
     StreamConfig config;
     config.chroma = Chroma::k444;
@@ -179,7 +195,7 @@ TEST_CASE(
     "refinement sharpens an unchanged picture until it is visually lossless, then costs nothing") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
-    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    Canvas canvas(way.format, 640, 368);
     canvas.draw_text({0, 0, 640, 368}, 9);
     StreamConfig config;
     config.bitrate = 20'000'000;
@@ -206,7 +222,7 @@ TEST_CASE(
 TEST_CASE("a keyframe fits a quarter of a second of the ceiling") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
-    Canvas canvas(PixelFormat::kNv12, 1280, 720);
+    Canvas canvas(way.format, 1280, 720);
     canvas.draw_text({0, 0, 1280, 720}, 4);
     StreamConfig config;
     config.bitrate = 2'500'000;
@@ -236,7 +252,7 @@ TEST_CASE("the ceiling holds on noise, and at a low picture rate it may be used 
     config.bitrate = 3'000'000;
     for (const double fps : {60.0, 10.0}) {
       CAPTURE(fps);
-      Canvas canvas(PixelFormat::kNv12, 320, 240);
+      Canvas canvas(way.format, 320, 240);
       Session session(way.create(), canvas, config);
       (void)bits_per_second(session, canvas, 1, fps);  // settles
       const double rate = bits_per_second(session, canvas, 4, fps);
@@ -251,7 +267,7 @@ TEST_CASE("what a hopeless ceiling holds back is shown once there is room") {
   const Way way = ways().front();
   StreamConfig config;
   config.bitrate = 200'000;
-  Canvas canvas(PixelFormat::kNv12, 640, 368);
+  Canvas canvas(way.format, 640, 368);
   Session session(way.create(), canvas, config);
   Decoder decoder;
   unsigned state = 3;
@@ -282,7 +298,7 @@ TEST_CASE("after a pause the budget is full again") {
     CAPTURE(way.title);
     StreamConfig config;
     config.bitrate = 2'000'000;
-    Canvas canvas(PixelFormat::kNv12, 640, 368);
+    Canvas canvas(way.format, 640, 368);
     Session session(way.create(), canvas, config);
     (void)bits_per_second(session, canvas, 1, 60);
     // Two pictures: rate control inside libx264 hears of the pause with the first.
@@ -302,7 +318,7 @@ TEST_CASE("update() works from the next picture on, without a keyframe") {
     CAPTURE(way.title);
     StreamConfig config;
     config.bitrate = 6'000'000;
-    Canvas canvas(PixelFormat::kNv12, 320, 240);
+    Canvas canvas(way.format, 320, 240);
     Session session(way.create(), canvas, config);
     (void)bits_per_second(session, canvas, 1, 30);
     const double high = bits_per_second(session, canvas, 2, 30);
@@ -333,7 +349,7 @@ TEST_CASE("update() works from the next picture on, without a keyframe") {
 TEST_CASE("presets and tunes are x264's, and never bring delay back") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
-    Canvas canvas(PixelFormat::kNv12, 320, 240);
+    Canvas canvas(way.format, 320, 240);
     const std::vector<std::pair<std::string, std::string>> choices{{"medium", "film"},
                                                                    {"superfast", "zerolatency"},
                                                                    {"slow", "grain,fastdecode"},
@@ -373,8 +389,8 @@ TEST_CASE("presets and tunes are x264's, and never bring delay back") {
 TEST_CASE("opening again, closing twice and encoding while closed are all defined") {
   for (const Way& way : ways()) {
     CAPTURE(way.title);
-    Canvas small(PixelFormat::kNv12, 64, 64);
-    Canvas large(PixelFormat::kNv12, 320, 240);
+    Canvas small(way.format, 64, 64);
+    Canvas large(way.format, 320, 240);
     auto encoder = way.create();
     std::vector<std::string> notes;
     CHECK(std::holds_alternative<Failed>(encoder->encode(small.planes(), {})));
@@ -396,11 +412,11 @@ TEST_CASE("encoders open, encode and close in several threads at once") {
   constexpr int kRounds = 8;
   for (const Way& way : ways()) {
     for (int i = 0; i < 3; ++i) {
-      threads.emplace_back([&keyframes, create = way.create] {
-        Canvas canvas(PixelFormat::kNv12, 64, 64);
+      threads.emplace_back([&keyframes, way] {
+        Canvas canvas(way.format, 64, 64);
         for (int round = 0; round < kRounds; ++round) {
           std::vector<std::string> notes;
-          const auto encoder = create();
+          const auto encoder = way.create();
           encoder->open(canvas.format(), {}, notes);
           const EncodeResult result = encoder->encode(canvas.planes(), {});
           const auto* unit = std::get_if<AccessUnit>(&result);

@@ -1,0 +1,41 @@
+// Parameter sets, slice headers and NAL units (ITU-T H.264, 7.3.1 to 7.3.3, annexes A, B and E).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "encode/screen/slice_bits.hpp"
+
+namespace kvm::screen {
+
+struct StreamHeader {
+  int width = 0;  // even, pixels shown
+  int height = 0;
+  double fps = 60.0;
+  int bitrate = 6'000'000;  // bit/s
+  int level_idc = 42;
+  int vertical_reach = 511;  // of vectors, full pixels: what the level allows
+};
+
+// Fills in the lowest level (table A-1) that carries size, rate and bit rate; 6.2 when none does.
+void choose_level(StreamHeader& header);
+
+// SPS and PPS as Annex B.
+[[nodiscard]] std::vector<std::uint8_t> parameter_sets(const StreamHeader& header);
+
+inline constexpr int kFrameNumBits = 8;
+
+struct SliceHeader {
+  bool idr = false;
+  int frame_num = 0;   // modulo 1 << kFrameNumBits
+  int idr_pic_id = 0;  // differs between IDR pictures that follow each other
+  int quantiser = 26;
+};
+void write_slice_header(SliceBits& out, const SliceHeader& header);
+
+// Appends a slice's NAL unit with start code and emulation prevention.
+void append_slice(std::vector<std::uint8_t>& annexb, std::span<const std::uint8_t> payload,
+                  bool idr);
+
+}  // namespace kvm::screen

@@ -1,0 +1,64 @@
+// The pictures that the encoder keeps: whole macroblocks, I420.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "frame/frame.hpp"
+
+namespace kvm::screen {
+
+// Full pixels. Pictures are addressed with these; the bitstream counts quarters.
+struct Vector {
+  int x = 0;
+  int y = 0;
+  friend bool operator==(const Vector&, const Vector&) = default;
+};
+
+// One plane of a picture.
+struct Plane {
+  std::uint8_t* data = nullptr;
+  std::ptrdiff_t stride = 0;
+  int width = 0;
+  int height = 0;
+  [[nodiscard]] std::uint8_t* at(int x, int y) const noexcept { return data + y * stride + x; }
+};
+
+// Luma, Cb, Cr at multiples of 16 (8 in chroma). Move-only by its buffer.
+class Planes {
+ public:
+  Planes() = default;
+  Planes(int macroblock_cols, int macroblock_rows) {
+    const int width = macroblock_cols * kTile;
+    const int height = macroblock_rows * kTile;
+    // Reads of whole vectors may pass a row's end.
+    constexpr std::size_t kTail = 64;
+    const auto luma = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+    storage_.assign(luma + luma / 2 + kTail, 0);
+    planes_[0] = {storage_.data(), width, width, height};
+    planes_[1] = {storage_.data() + luma, width / 2, width / 2, height / 2};
+    planes_[2] = {storage_.data() + luma + luma / 4, width / 2, width / 2, height / 2};
+  }
+  Planes(Planes&&) noexcept = default;
+  Planes& operator=(Planes&&) noexcept = default;
+  Planes(const Planes&) = delete;
+  Planes& operator=(const Planes&) = delete;
+
+  [[nodiscard]] const Plane& operator[](std::size_t plane) const noexcept { return planes_[plane]; }
+
+ private:
+  std::vector<std::uint8_t> storage_;
+  std::array<Plane, 3> planes_;
+};
+
+// A square block.
+template <int kSize>
+inline void copy_block(const std::uint8_t* from, std::ptrdiff_t from_stride, std::uint8_t* to,
+                       std::ptrdiff_t to_stride) noexcept {
+  for (int y = 0; y < kSize; ++y) std::memcpy(to + y * to_stride, from + y * from_stride, kSize);
+}
+
+}  // namespace kvm::screen

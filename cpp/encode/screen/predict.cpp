@@ -1,0 +1,138 @@
+#include "encode/screen/predict.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace kvm::screen {
+namespace {
+
+[[nodiscard]] int sum_row(const std::uint8_t* row, int count) noexcept {
+  int sum = 0;
+  for (int i = 0; i < count; ++i) sum += row[i];
+  return sum;
+}
+[[nodiscard]] int sum_column(const std::uint8_t* column, std::ptrdiff_t stride,
+                             int count) noexcept {
+  int sum = 0;
+  for (int i = 0; i < count; ++i) sum += column[i * stride];
+  return sum;
+}
+
+void fill(std::uint8_t* out, std::ptrdiff_t stride, int width, int height, int value) noexcept {
+  for (int y = 0; y < height; ++y) {
+    std::memset(out + y * stride, value, static_cast<std::size_t>(width));
+  }
+}
+template <int kSize>
+void repeat_top(const std::uint8_t* pixels, std::ptrdiff_t stride, std::uint8_t* out,
+                std::ptrdiff_t out_stride) noexcept {
+  copy_block<kSize>(pixels - stride, 0, out, out_stride);
+}
+void repeat_left(const std::uint8_t* pixels, std::ptrdiff_t stride, std::uint8_t* out,
+                 std::ptrdiff_t out_stride, int size) noexcept {
+  for (int y = 0; y < size; ++y)
+    fill(out + y * out_stride, out_stride, size, 1, pixels[y * stride - 1]);
+}
+
+constexpr int kMiddle = 128;  // where there is nothing to predict from
+
+}  // namespace
+
+void predict_luma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pixels,
+                  std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept {
+  if (mode == IntraMode::kVertical) return repeat_top<16>(pixels, stride, out, out_stride);
+  if (mode == IntraMode::kHorizontal) return repeat_left(pixels, stride, out, out_stride, 16);
+  const int top = neighbours.top ? sum_row(pixels - stride, 16) : 0;
+  const int left = neighbours.left ? sum_column(pixels - 1, stride, 16) : 0;
+  int value = kMiddle;
+  if (neighbours.top && neighbours.left) {
+    value = (top + left + 16) >> 5;
+  } else if (neighbours.top || neighbours.left) {
+    value = (top + left + 8) >> 4;
+  }
+  fill(out, out_stride, 16, 16, value);
+}
+
+void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pixels,
+                    std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept {
+  if (mode == IntraMode::kVertical) return repeat_top<8>(pixels, stride, out, out_stride);
+  if (mode == IntraMode::kHorizontal) return repeat_left(pixels, stride, out, out_stride, 8);
+  // 8.3.4.1 to 8.3.4.3: each 4×4 quarter for itself; on the diagonal both sides count, off it the
+  // side that it touches comes first.
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    const int x = quarter % 2 * 4;
+    const int y = quarter / 2 * 4;
+    const int top = neighbours.top ? sum_row(pixels - stride + x, 4) : 0;
+    const int left = neighbours.left ? sum_column(pixels + y * stride - 1, stride, 4) : 0;
+    int value = kMiddle;
+    const bool prefers_top = x > 0 && y == 0;
+    const bool prefers_left = x == 0 && y > 0;
+    if (neighbours.top && neighbours.left && !prefers_top && !prefers_left) {
+      value = (top + left + 4) >> 3;
+    } else if (neighbours.top && (prefers_top || !neighbours.left || !prefers_left)) {
+      value = (top + 2) >> 2;
+    } else if (neighbours.left) {
+      value = (left + 2) >> 2;
+    }
+    fill(out + y * out_stride + x, out_stride, 4, 4, value);
+  }
+}
+
+void compensate_chroma(const Plane& reference, int x, int y, Vector luma_vector,
+                       std::uint8_t* __restrict out, std::ptrdiff_t out_stride) noexcept {
+  const std::ptrdiff_t stride = reference.stride;
+  // Arithmetic shifts: towards the left and the top, as (8-229) has it.
+  const std::uint8_t* from = reference.at(x + (luma_vector.x >> 1), y + (luma_vector.y >> 1));
+  const bool half_x = (luma_vector.x & 1) != 0;
+  const bool half_y = (luma_vector.y & 1) != 0;
+  if (!half_x && !half_y) return copy_block<8>(from, stride, out, out_stride);
+  // (8-270) with fractions of 0 and 4 eighths.
+  if (half_x != half_y) {
+    const std::uint8_t* other = from + (half_x ? 1 : stride);
+    for (int row = 0; row < 8; ++row) {
+      for (int i = 0; i < 8; ++i) out[i] = static_cast<std::uint8_t>((from[i] + other[i] + 1) >> 1);
+      from += stride;
+      other += stride;
+      out += out_stride;
+    }
+    return;
+  }
+  for (int row = 0; row < 8; ++row) {
+    const std::uint8_t* below = from + stride;
+    for (int i = 0; i < 8; ++i) {
+      out[i] =
+          static_cast<std::uint8_t>((from[i] + from[i + 1] + below[i] + below[i + 1] + 2) >> 2);
+    }
+    from = below;
+    out += out_stride;
+  }
+}
+
+int difference16(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
+                 std::ptrdiff_t b_stride) noexcept {
+  int sum = 0;
+  for (int y = 0; y < 16; ++y) {
+    for (int x = 0; x < 16; ++x) sum += std::abs(a[x] - b[x]);
+    a += a_stride;
+    b += b_stride;
+  }
+  return sum;
+}
+
+bool equal16(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
+             std::ptrdiff_t b_stride) noexcept {
+  for (int y = 0; y < 16; ++y) {
+    if (std::memcmp(a + y * a_stride, b + y * b_stride, 16) != 0) return false;
+  }
+  return true;
+}
+
+bool equal8(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
+            std::ptrdiff_t b_stride) noexcept {
+  for (int y = 0; y < 8; ++y) {
+    if (std::memcmp(a + y * a_stride, b + y * b_stride, 8) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace kvm::screen

@@ -1,0 +1,63 @@
+// Our own H.264 for screens: Constrained Baseline whose cost follows what changed.
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "encode/encoder.hpp"
+#include "encode/quantiser.hpp"
+#include "encode/screen/displacement.hpp"
+#include "encode/screen/headers.hpp"
+#include "encode/screen/slice_coder.hpp"
+
+namespace kvm {
+namespace screen {
+
+class ScreenEncoder final : public Encoder {
+ public:
+  [[nodiscard]] std::string_view name() const override { return "screen"; }
+  [[nodiscard]] std::span<const PixelFormat> accepts(Chroma chroma) const override;
+  void open(const EncoderFormat& format, const StreamConfig& config,
+            std::vector<std::string>& notes) override;
+  [[nodiscard]] EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) override;
+  [[nodiscard]] std::vector<AccessUnit> drain() override { return {}; }
+  [[nodiscard]] UpdateResult update(const RateSettings& rate) override {
+    quantiser_.set_rate(rate);
+    return UpdateResult::kSeamless;
+  }
+  void close() override { is_open_ = false; }
+
+  // What a decoder shows after the last access unit, at whole macroblocks. For tests.
+  [[nodiscard]] CpuPlanes decoded() const;
+
+ private:
+  void take_source(const CpuPlanes& planes, const TileMap& tiles);
+  void code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser);
+  [[nodiscard]] SourceBlock block_at(int col, int row) const;
+
+  bool is_open_ = false;
+  EncoderFormat format_;
+  StreamHeader header_;
+  int cols_ = 0;
+  int rows_ = 0;
+  bool has_reference_ = false;
+  int frame_num_ = 0;
+  int idr_pic_id_ = 0;
+  // Two of each, taking turns: [current_] is the newest.
+  std::array<Planes, 2> source_;
+  std::array<Planes, 2> decoded_;
+  std::size_t current_ = 0;
+  TileMap last_changed_;  // source and decoded tiles that differ between the two
+  TileMap owed_;          // changed, but held back to keep under the ceiling
+  DetailMap detail_;
+  Quantiser quantiser_;
+  DisplacementSearch displacement_;
+  SliceCoder coder_;
+  SliceBits bits_;
+};
+
+}  // namespace screen
+
+[[nodiscard]] std::unique_ptr<Encoder> make_screen_encoder();
+
+}  // namespace kvm

@@ -1,0 +1,137 @@
+// Codes the macroblocks of one picture as one slice (ITU-T H.264, 7.3.4 and 7.3.5): decides how
+// each is predicted, writes it, and keeps what the decoder will show.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "encode/screen/planes.hpp"
+#include "encode/screen/predict.hpp"
+#include "encode/screen/residual.hpp"
+#include "encode/screen/slice_bits.hpp"
+#include "encode/screen/transform.hpp"
+
+namespace kvm::screen {
+
+// The pixels of one macroblock as they should look.
+struct SourceBlock {
+  const std::uint8_t* luma = nullptr;
+  std::ptrdiff_t luma_stride = 0;
+  std::array<const std::uint8_t*, 2> chroma{};
+  std::ptrdiff_t chroma_stride = 0;
+};
+
+struct SliceSetup {
+  bool intra = false;  // an IDR picture
+  int quantiser = 26;
+  int vertical_reach = 0;              // of vectors, full pixels: what the level allows
+  const Planes* old_source = nullptr;  // what the reference was coded from
+  const Planes* reference = nullptr;   // the decoder's last picture
+  Planes* picture = nullptr;  // the decoder's next picture; unchanged parts are there already
+  std::span<const Vector> displacements;  // where content seems to have come from, likeliest first
+};
+
+// Macroblocks must be given in raster order, each once: code(), refine() or skip().
+class SliceCoder {
+ public:
+  SliceCoder() = default;
+  SliceCoder(int cols, int rows);
+
+  // `out` holds the slice header already.
+  void begin(const SliceSetup& setup, SliceBits& out);
+  // Content that changed, in any way.
+  void code(int col, int row, const SourceBlock& source);
+  // Content that did not move, to be brought closer to `source`.
+  void refine(int col, int row, const SourceBlock& source);
+  // Unchanged macroblocks from `col` to `end` of a row.
+  void skip(int col, int end, int row);
+  // Writes what is pending of a run of skipped macroblocks.
+  void end();
+
+  // Quantiser that the content of a macroblock was last coded with; it moves with the content.
+  [[nodiscard]] int quality(int col, int row) const noexcept { return quality_[index(col, row)]; }
+
+ private:
+  struct State {  // of a macroblock in the picture with number `picture`; else it was skipped
+    std::uint32_t picture = 0;
+    bool intra = false;
+    Vector vector;
+    std::array<std::uint8_t, 16> luma{};  // non-zero levels of each 4×4 block, raster order
+    std::array<std::array<std::uint8_t, 4>, 2> chroma{};
+  };
+  struct Around {  // neighbours of the macroblock in hand; null = outside the picture
+    const State* left = nullptr;
+    const State* top = nullptr;
+    const State* corner = nullptr;  // right above, or where there is none left above
+    [[nodiscard]] Neighbours available() const noexcept {
+      return {left != nullptr, top != nullptr};
+    }
+  };
+  struct Residual {  // levels of the macroblock in hand
+    LumaBlocks luma;
+    ChromaBlocks chroma;
+    Block4 luma_dc;  // Intra_16x16 only
+    std::array<ChromaDc, 2> chroma_dc;
+    std::array<Levels, 16> luma_levels;   // of the blocks that have any
+    std::array<Levels, 8> chroma_levels;  // AC
+    std::uint32_t luma_blocks = 0;        // those with levels
+    std::uint32_t chroma_blocks = 0;      // without their DC
+    unsigned pattern = 0;                 // CodedBlockPatternLuma | CodedBlockPatternChroma << 4
+  };
+  struct Inter {
+    Vector vector;
+    bool exact_luma = false;  // the source itself is found there
+    bool exact_chroma = false;
+    int cost = 0;
+  };
+  struct Intra {
+    IntraMode mode = IntraMode::kDc;
+    int cost = 0;
+  };
+
+  [[nodiscard]] std::size_t index(int col, int row) const noexcept {
+    return static_cast<std::size_t>(row) * static_cast<std::size_t>(cols_) +
+           static_cast<std::size_t>(col);
+  }
+  [[nodiscard]] const State& state_at(int col, int row) const noexcept;
+  [[nodiscard]] Around around(int col, int row) const noexcept;
+  [[nodiscard]] static Vector predicted_vector(const Around& around) noexcept;
+  [[nodiscard]] static Vector skip_vector(const Around& around) noexcept;
+  [[nodiscard]] bool allowed(int col, int row, Vector vector) const noexcept;
+  [[nodiscard]] bool find_exact(int col, int row, const SourceBlock& source,
+                                std::span<const Vector> candidates, Inter& found) const noexcept;
+  [[nodiscard]] Inter search(int col, int row, const SourceBlock& source,
+                             std::span<const Vector> candidates, Vector predicted) const noexcept;
+  [[nodiscard]] Intra choose_intra(int col, int row, const SourceBlock& source,
+                                   Neighbours neighbours) const noexcept;
+  [[nodiscard]] int inherited_quality(int col, int row, Vector vector) const noexcept;
+
+  void code_inter(int col, int row, const SourceBlock& source, const Inter& inter,
+                  const Around& around);
+  void code_intra(int col, int row, const SourceBlock& source, const Intra& intra,
+                  const Around& around);
+  // Levels from source and the prediction that stands in the picture; then adds them to it.
+  void luma_inter(int col, int row, const SourceBlock& source);
+  void luma_intra(int col, int row, const SourceBlock& source);
+  void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
+  void write_skip_run();
+  void write_residual_blocks(State& state, const Around& around, bool intra);
+  void write_luma_block(State& state, const Around& around, std::size_t block, bool intra);
+  void write_chroma_block(State& state, const Around& around, std::size_t plane, std::size_t block);
+
+  int cols_ = 0;
+  int rows_ = 0;
+  SliceSetup setup_;
+  SliceBits* out_ = nullptr;
+  std::uint32_t picture_number_ = 0;
+  std::uint32_t skipped_ = 0;  // macroblocks since the last one written
+  int lambda_ = 1;             // differences that one bit is worth
+  std::vector<State> states_;
+  std::vector<std::uint8_t> quality_;
+  std::vector<std::uint8_t> old_quality_;  // of the reference
+  Residual residual_;
+};
+
+}  // namespace kvm::screen

@@ -1,0 +1,236 @@
+// Our own encoder: what it keeps as the decoder's picture is, bit for bit, what a decoder shows.
+#include "encode/screen/screen_encoder.hpp"
+
+#include <doctest/doctest.h>
+
+#include <random>
+
+#include "encode/h264_sps.hpp"
+#include "encode_support.hpp"
+
+namespace kvm {
+namespace {
+
+using screen::ScreenEncoder;
+using test::Canvas;
+using test::Decoded;
+using test::Decoder;
+using test::Session;
+
+// A ceiling that no picture here reaches.
+StreamConfig quality(double crf) {
+  StreamConfig config;
+  config.bitrate = 200'000'000;
+  config.crf = crf;
+  return config;
+}
+
+TileMap tiles_of(const Canvas& canvas, const Rect& rect) {
+  TileMap map(canvas.width(), canvas.height());
+  map.add(rect);
+  return map;
+}
+Rect whole(const Canvas& canvas) {
+  return {0, 0, canvas.width(), canvas.height()};
+}
+
+bool same_plane(const std::uint8_t* ours, std::ptrdiff_t stride, const std::uint8_t* theirs,
+                int width, int height) {
+  for (int y = 0; y < height; ++y) {
+    if (std::memcmp(ours + y * stride, theirs + y * width, static_cast<std::size_t>(width)) != 0) {
+      MESSAGE("row " << y << " differs");
+      return false;
+    }
+  }
+  return true;
+}
+
+// Encodes, decodes, compares all three planes; the access unit and the decoder's picture.
+class Exact {
+ public:
+  Exact(const Canvas& canvas, const StreamConfig& config)
+      : session_(std::make_unique<ScreenEncoder>(), canvas, config) {}
+  Decoded encode(const Canvas& canvas, const TileMap* damage = nullptr, bool keyframe = false,
+                 int refine_step = 0) {
+    session_.wait_ms(16.7);
+    unit = session_.encode(canvas, damage, keyframe, refine_step);
+    auto decoded = decoder_.decode(unit.data);
+    REQUIRE(decoded.has_value());
+    CHECK(decoded->width == canvas.width());
+    CHECK(decoded->height == canvas.height());
+    const CpuPlanes ours = static_cast<ScreenEncoder&>(session_.encoder()).decoded();
+    const int width = decoded->width;
+    const int height = decoded->height;
+    REQUIRE(same_plane(ours.data[0], ours.stride[0], decoded->luma.data(), width, height));
+    const auto quarter = static_cast<std::ptrdiff_t>(width / 2 * (height / 2));
+    REQUIRE(
+        same_plane(ours.data[1], ours.stride[1], decoded->chroma.data(), width / 2, height / 2));
+    REQUIRE(same_plane(ours.data[2], ours.stride[2], decoded->chroma.data() + quarter, width / 2,
+                       height / 2));
+    return std::move(*decoded);
+  }
+  AccessUnit unit;
+
+ private:
+  Session session_;
+  Decoder decoder_;
+};
+
+// Moves the rows of `area` up by `rows` and draws new text below, colours included.
+void scroll(Canvas& canvas, const Rect& area, int rows, unsigned seed) {
+  const CpuPlanes& planes = canvas.planes();
+  for (int plane = 0; plane < 3; ++plane) {
+    const auto p = static_cast<std::size_t>(plane);
+    const int shift = plane == 0 ? rows : rows / 2;
+    const int divide = plane == 0 ? 1 : 2;
+    for (int y = area.y / divide; y < area.bottom() / divide - shift; ++y) {
+      std::memcpy(planes.data[p] + y * planes.stride[p] + area.x / divide,
+                  planes.data[p] + (y + shift) * planes.stride[p] + area.x / divide,
+                  static_cast<std::size_t>(area.width / divide));
+    }
+  }
+  canvas.draw_text({area.x, area.bottom() - rows, area.width, rows}, seed);
+}
+
+void colour(Canvas& canvas, std::mt19937& random) {
+  for (int plane = 1; plane < 3; ++plane) {
+    const auto p = static_cast<std::size_t>(plane);
+    for (int y = 0; y < canvas.height() / 2; ++y) {
+      for (int x = 0; x < canvas.width() / 2; x += 8) {
+        const int value = static_cast<int>(random() % 200) + 20;
+        for (int i = x; i < std::min(x + 8, canvas.width() / 2); ++i) {
+          canvas.planes().data[p][y * canvas.planes().stride[p] + i] =
+              static_cast<std::uint8_t>(value);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("what it keeps is what a decoder shows: every kind of change, every quality") {
+  for (const double crf : {10.0, 16.0, 23.0, 30.0, 38.0, 45.0, 51.0}) {
+    CAPTURE(crf);
+    std::mt19937 random(5);
+    Canvas canvas(PixelFormat::kI420, 326, 250);  // neither side whole macroblocks
+    canvas.draw_text(whole(canvas), 1);
+    colour(canvas, random);
+    Exact exact(canvas, quality(crf));
+    exact.encode(canvas);
+    CHECK(exact.unit.keyframe);
+    CHECK(is_idr_access_unit(exact.unit.data));
+    for (unsigned i = 0; i < 60; ++i) {
+      CAPTURE(i);
+      TileMap damage(canvas.width(), canvas.height());
+      int refine_step = 0;
+      switch (i % 6) {
+        case 0: {
+          const Rect cell{static_cast<int>(random() % 300), static_cast<int>(random() % 230), 9,
+                          17};
+          canvas.draw_text(cell, i);
+          damage.add(cell);
+          break;
+        }
+        case 1:
+          scroll(canvas, {32, 16, 240, 220}, static_cast<int>(random() % 40) + 1, i);
+          damage.add({32, 16, 240, 220});
+          break;
+        case 2:
+          refine_step = static_cast<int>(i / 6 % 4) + 1;
+          break;
+        case 3: {
+          const Rect window{static_cast<int>(random() % 200), static_cast<int>(random() % 150), 120,
+                            90};
+          canvas.draw_text(window, 77);
+          damage.add(window);
+          break;
+        }
+        case 4: {
+          unsigned state = i;
+          if (i % 12 == 4) canvas.draw_noise(state);
+          colour(canvas, random);
+          damage.set_all();
+          break;
+        }
+        default:
+          break;  // damage that is none
+      }
+      exact.encode(canvas, &damage, i == 40, refine_step);
+      CHECK(exact.unit.keyframe == (i == 40));
+    }
+  }
+}
+
+TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them") {
+  for (const auto& [width, height] :
+       {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}}) {
+    CAPTURE(width);
+    Canvas canvas(PixelFormat::kI420, width, height);
+    canvas.draw_text(whole(canvas), 3);
+    Exact exact(canvas, quality(23));
+    exact.encode(canvas);
+    bool seen = false;
+    for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
+      if (const auto sps = parse_sps(nal.bytes)) {
+        seen = true;
+        CHECK(sps->width == width);
+        CHECK(sps->height == height);
+        CHECK(sps->profile_idc == 66);
+        CHECK(sps->max_num_reorder_frames == 0);
+        CHECK(sps->colour == ColourDescription{});
+      }
+      return true;
+    });
+    CHECK(seen);
+    canvas.draw_text({0, 0, width / 2, height}, 4);
+    const TileMap damage = tiles_of(canvas, whole(canvas));
+    exact.encode(canvas, &damage);
+  }
+}
+
+TEST_CASE(
+    "an unchanged picture is a few bytes, a scroll of known text little more than its new line") {
+  Canvas canvas(PixelFormat::kI420, 1280, 720);
+  canvas.draw_text(whole(canvas), 1);
+  Exact exact(canvas, quality(23));
+  exact.encode(canvas);
+  const std::size_t whole_picture = exact.unit.data.size();
+  const TileMap none(1280, 720);
+  exact.encode(canvas, &none);
+  CHECK(exact.unit.data.size() < 16);
+  const TileMap all = tiles_of(canvas, whole(canvas));
+  exact.encode(canvas, &all);  // damage that is none
+  CHECK(exact.unit.data.size() < 16);
+  for (const int rows : {16, 34, 100}) {
+    CAPTURE(rows);
+    scroll(canvas, whole(canvas), rows, static_cast<unsigned>(rows));
+    exact.encode(canvas, &all);
+    const double new_share = rows / 720.0;
+    CHECK(static_cast<double>(exact.unit.data.size()) <
+          static_cast<double>(whole_picture) * new_share * 1.6 + 2000);
+  }
+}
+
+TEST_CASE(
+    "refinement sharpens what stands still, moved content included, until it is visually "
+    "lossless") {
+  Canvas canvas(PixelFormat::kI420, 640, 368);
+  canvas.draw_text(whole(canvas), 1);
+  Exact exact(canvas, quality(34));
+  Decoded shown = exact.encode(canvas);
+  const TileMap all = tiles_of(canvas, whole(canvas));
+  scroll(canvas, whole(canvas), 32, 9);
+  shown = exact.encode(canvas, &all);
+  const TileMap none(640, 368);
+  double before = test::psnr(canvas, shown);
+  for (int step = 1; step <= 6; ++step) {
+    CAPTURE(step);
+    shown = exact.encode(canvas, &none, false, step);
+    const double now = test::psnr(canvas, shown);
+    CHECK(now >= before);
+    before = now;
+  }
+  CHECK(before > 44.0);
+}
+
+}  // namespace
+}  // namespace kvm
