@@ -15,7 +15,8 @@ constexpr int kProbeEvery = 4;   // rows between the patterns that are looked up
 constexpr int kWindow = 16;      // pixels of a window: one row
 constexpr int kWindowRows = 4;   // every so many rows of the new picture are looked up
 constexpr std::size_t kMostWindows = 6000;
-constexpr int kEnoughVotes = 6;
+constexpr int kEnoughShare =
+    4;  // a vector that explains a quarter of what was looked up is the answer
 constexpr std::uint64_t kPrime = 0x9E3779B97F4A7C15ULL;
 constexpr std::uint64_t kOther = 0xC2B2AE3D27D4EB4FULL;
 
@@ -122,9 +123,10 @@ void DisplacementSearch::vote_vertical(const Plane& now, const Plane& old, const
     for (int y = top; y + kStripRows <= bottom; ++y) {
       if (telling(rows_old_, y)) remember(pattern(rows_old_, y), x, y);
     }
-    int probes = 0;
+    int telling_rows = 0;
     for (int y = top; y + kStripRows <= bottom; ++y) {
-      if (!telling(rows_now_, y) || ++probes % kProbeEvery != 0) continue;
+      if (!telling(rows_now_, y) || ++telling_rows % kProbeEvery != 0) continue;
+      ++probes_;
       const Seen* seen = lookup(pattern(rows_now_, y));
       if (seen != nullptr && seen->y != y && std::abs(seen->y - y) <= vertical_reach) {
         vote({0, seen->y - y});
@@ -170,6 +172,7 @@ const std::vector<Vector>& DisplacementSearch::find(const Plane& now, const Plan
                                                     const TileMap& damage, int vertical_reach) {
   votes_.clear();
   found_.clear();
+  probes_ = 0;
   constexpr std::size_t kSmallChange = 12;    // tiles: typing moves nothing far
   constexpr std::size_t kLargeChange = 2500;  // tiles: windows would cost more than they bring
   const std::size_t changed = damage.count();
@@ -180,7 +183,7 @@ const std::vector<Vector>& DisplacementSearch::find(const Plane& now, const Plan
     for (const Votes& votes : votes_) count = std::max(count, votes.count);
     return count;
   };
-  if (most() < kEnoughVotes && changed < kLargeChange)
+  if (most() * kEnoughShare < probes_ && changed < kLargeChange)
     vote_windows(now, old, damage, vertical_reach);
   std::sort(votes_.begin(), votes_.end(),
             [](const Votes& a, const Votes& b) { return a.count > b.count; });

@@ -47,6 +47,7 @@ class DisplacementSearch {
   std::vector<std::uint64_t> rows_now_;
   std::vector<std::uint64_t> rows_old_;
   std::vector<Votes> votes_;
+  int probes_ = 0;  // patterns of the new picture that were looked up
   std::vector<Vector> found_;
 };
 

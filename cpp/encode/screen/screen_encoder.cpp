@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.hpp"
@@ -28,7 +29,19 @@ void bring_up(const Planes& from, Planes& to, const TileMap& tiles) {
   }
 }
 
+// Copies cost nothing and keep what they copy: what is coded is worth one step more.
+[[nodiscard]] RateSettings aim_of(RateSettings rate) {
+  rate.crf = std::max(1.0, rate.crf - 1);
+  return rate;
+}
+
 }  // namespace
+
+UpdateResult ScreenEncoder::update(const RateSettings& rate) {
+  rate_ = rate;
+  quantiser_.set_rate(aim_of(rate));
+  return UpdateResult::kSeamless;
+}
 
 std::span<const PixelFormat> ScreenEncoder::accepts(Chroma chroma) const {
   if (chroma == Chroma::k444) return {};
@@ -51,10 +64,12 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   for (Planes& planes : decoded_) planes = Planes(cols_, rows_);
   last_changed_ = TileMap(cols_ * kTile, rows_ * kTile);
   owed_ = last_changed_;
+  sharpened_ = last_changed_;
+  next_sharpened_ = 0;
   coder_ = SliceCoder(cols_, rows_);
   detail_ = DetailMap(format.width, format.height);
-  quantiser_ =
-      Quantiser({config.fps, config.bitrate, config.crf}, Quantiser::Unchanged::kLeftAlone);
+  rate_ = {config.fps, config.bitrate, config.crf};
+  quantiser_ = Quantiser(aim_of(rate_), Quantiser::Unchanged::kLeftAlone);
   has_reference_ = false;
   is_open_ = true;
 }
@@ -108,18 +123,51 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
   }
   coder_.begin(setup, bits_);
   for (int row = 0; row < rows_; ++row) {
-    const std::uint8_t* marks = tiles.row_ptr(row);
+    const std::uint8_t* changed = tiles.row_ptr(row);
+    const std::uint8_t* coarse = sharpened_.row_ptr(row);
     for (int col = 0; col < cols_;) {
       int end = col;
-      while (end < cols_ && marks[end] == 0) ++end;
+      while (end < cols_ && (changed[end] | coarse[end]) == 0) ++end;
       coder_.skip(col, end, row);
-      for (col = end; col < cols_ && marks[col] != 0; ++col) {
+      for (col = end; col < cols_ && (changed[col] | coarse[col]) != 0; ++col) {
         const SourceBlock source = block_at(col, row);
-        refine ? coder_.refine(col, row, source) : coder_.code(col, row, source);
+        if (coarse[col] != 0) {
+          coder_.refine(col, row, source, sharp_quantiser());
+        } else if (refine) {
+          coder_.refine(col, row, source, quantiser);
+        } else {
+          coder_.code(col, row, source);
+        }
       }
     }
   }
   coder_.end();
+}
+
+int ScreenEncoder::sharp_quantiser() const {
+  constexpr int kFinerThanAsked = 4;
+  const int asked = static_cast<int>(std::lround(rate_.crf));
+  return std::clamp(asked - kFinerThanAsked, kFinestQuantiser, 51);
+}
+
+// While something large moves there are no spare pictures to refine what stands still beside it: so
+// every picture takes a few macroblocks along.
+void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
+  sharpened_.clear();
+  constexpr std::size_t kLargeChange = 64;  // tiles; after a smaller one refinement follows soon
+  constexpr int kMost = 64;
+  constexpr double kReserve = 0.1;  // seconds of the ceiling
+  if (tiles.count() < kLargeChange || quantiser_.budget() < kReserve * rate_.bitrate) return;
+  const int count = cols_ * rows_;
+  int chosen = 0;
+  for (int seen = 0; seen < count && chosen < kMost; ++seen) {
+    next_sharpened_ = (next_sharpened_ + 1) % count;
+    const int col = next_sharpened_ % cols_;
+    const int row = next_sharpened_ / cols_;
+    if (tiles.at(col, row) || coder_.quality(col, row) <= sharp_quantiser()) continue;
+    sharpened_.set(col, row);
+    ++chosen;
+  }
 }
 
 EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& hints) {
@@ -161,7 +209,10 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
   bring_up(source_[old], source_[current_], last_changed_);
   bring_up(decoded_[old], decoded_[current_], last_changed_);
   take_source(planes, tiles);
+  sharpened_.clear();
+  if (kind == PictureKind::kChange && !hold) choose_sharpened(tiles);
   last_changed_ = tiles;
+  last_changed_.merge(sharpened_);
 
   if (idr) frame_num_ = 0;
   code_picture(idr, refine, tiles, quantiser);

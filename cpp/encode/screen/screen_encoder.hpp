@@ -21,10 +21,7 @@ class ScreenEncoder final : public Encoder {
             std::vector<std::string>& notes) override;
   [[nodiscard]] EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) override;
   [[nodiscard]] std::vector<AccessUnit> drain() override { return {}; }
-  [[nodiscard]] UpdateResult update(const RateSettings& rate) override {
-    quantiser_.set_rate(rate);
-    return UpdateResult::kSeamless;
-  }
+  [[nodiscard]] UpdateResult update(const RateSettings& rate) override;
   void close() override { is_open_ = false; }
 
   // What a decoder shows after the last access unit, at whole macroblocks. For tests.
@@ -33,6 +30,8 @@ class ScreenEncoder final : public Encoder {
  private:
   void take_source(const CpuPlanes& planes, const TileMap& tiles);
   void code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser);
+  void choose_sharpened(const TileMap& tiles);
+  [[nodiscard]] int sharp_quantiser() const;
   [[nodiscard]] SourceBlock block_at(int col, int row) const;
 
   bool is_open_ = false;
@@ -49,6 +48,9 @@ class ScreenEncoder final : public Encoder {
   std::size_t current_ = 0;
   TileMap last_changed_;  // source and decoded tiles that differ between the two
   TileMap owed_;          // changed, but held back to keep under the ceiling
+  TileMap sharpened_;     // unchanged, coded again in this picture
+  int next_sharpened_ = 0;
+  RateSettings rate_;
   DetailMap detail_;
   Quantiser quantiser_;
   DisplacementSearch displacement_;

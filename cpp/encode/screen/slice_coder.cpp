@@ -47,6 +47,7 @@ void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
   out_ = &out;
   ++picture_number_;
   skipped_ = 0;
+  quantiser_ = written_quantiser_ = setup.quantiser;
   lambda_ = std::max(1, static_cast<int>(std::lround(std::exp2((setup.quantiser - 12) / 6.0))));
   old_quality_ = quality_;
 }
@@ -221,9 +222,11 @@ void SliceCoder::code(int col, int row, const SourceBlock& source) {
   }
 }
 
-void SliceCoder::refine(int col, int row, const SourceBlock& source) {
+void SliceCoder::refine(int col, int row, const SourceBlock& source, int quantiser) {
   out_->reserve(kMacroblockBytes);
+  quantiser_ = quantiser;
   code_inter(col, row, source, {}, around(col, row));
+  quantiser_ = setup_.quantiser;
 }
 
 void SliceCoder::skip(int col, int end, int row) {
@@ -254,6 +257,11 @@ void SliceCoder::write_skip_run() {
   skipped_ = 0;
 }
 
+void SliceCoder::write_quantiser() {
+  out_->se(quantiser_ - written_quantiser_);  // mb_qp_delta
+  written_quantiser_ = quantiser_;
+}
+
 void SliceCoder::code_inter(int col, int row, const SourceBlock& source, const Inter& inter,
                             const Around& around) {
   const Vector vector = inter.vector;
@@ -275,7 +283,7 @@ void SliceCoder::code_inter(int col, int row, const SourceBlock& source, const I
   const Vector predicted = predicted_vector(around);
   state = {.picture = picture_number_, .intra = false, .vector = vector};
   quality_[index(col, row)] = static_cast<std::uint8_t>(
-      inter.exact_luma ? inherited_quality(col, row, vector) : setup_.quantiser);
+      inter.exact_luma ? inherited_quality(col, row, vector) : quantiser_);
   if (residual_.pattern == 0 && vector == skips) {
     ++skipped_;
     return;
@@ -297,7 +305,7 @@ void SliceCoder::code_inter(int col, int row, const SourceBlock& source, const I
   out_->se(4 * (vector.y - predicted.y));
   out_->ue(kPatternCode[residual_.pattern]);
   if (residual_.pattern != 0) {
-    out_->se(0);  // mb_qp_delta
+    write_quantiser();
     write_residual_blocks(state, around, false);
   }
 }
@@ -319,7 +327,7 @@ void SliceCoder::code_intra(int col, int row, const SourceBlock& source, const I
 
   State& state = states_[index(col, row)];
   state = {.picture = picture_number_, .intra = true, .vector = {}};
-  quality_[index(col, row)] = static_cast<std::uint8_t>(setup_.quantiser);
+  quality_[index(col, row)] = static_cast<std::uint8_t>(quantiser_);
   write_skip_run();
   // Table 7-11: 1 + mode + 4 × chroma's pattern + 12 when there are luma AC levels.
   const std::uint32_t type = 1 + static_cast<std::uint32_t>(intra.mode) +
@@ -327,7 +335,7 @@ void SliceCoder::code_intra(int col, int row, const SourceBlock& source, const I
                              ((residual_.pattern & 15U) != 0 ? 12U : 0U);
   out_->ue(setup_.intra ? type : type + 5);
   out_->ue(chroma_mode_number(intra.mode));
-  out_->se(0);  // mb_qp_delta
+  write_quantiser();
   write_residual_blocks(state, around, true);
 }
 

@@ -43,8 +43,8 @@ class SliceCoder {
   void begin(const SliceSetup& setup, SliceBits& out);
   // Content that changed, in any way.
   void code(int col, int row, const SourceBlock& source);
-  // Content that did not move, to be brought closer to `source`.
-  void refine(int col, int row, const SourceBlock& source);
+  // Content that did not move, to be brought closer to `source` with a quantiser of its own.
+  void refine(int col, int row, const SourceBlock& source, int quantiser);
   // Unchanged macroblocks from `col` to `end` of a row.
   void skip(int col, int end, int row);
   // Writes what is pending of a run of skipped macroblocks.
@@ -117,6 +117,7 @@ class SliceCoder {
   void luma_intra(int col, int row, const SourceBlock& source);
   void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
   void write_skip_run();
+  void write_quantiser();
   void write_residual_blocks(State& state, const Around& around, bool intra);
   void write_luma_block(State& state, const Around& around, std::size_t block, bool intra);
   void write_chroma_block(State& state, const Around& around, std::size_t plane, std::size_t block);
@@ -127,6 +128,8 @@ class SliceCoder {
   SliceBits* out_ = nullptr;
   std::uint32_t picture_number_ = 0;
   std::uint32_t skipped_ = 0;  // macroblocks since the last one written
+  int quantiser_ = 0;          // of the macroblock in hand
+  int written_quantiser_ = 0;  // QP_Y,PRED: that of the last macroblock that stated one
   int lambda_ = 1;             // differences that one bit is worth
   std::vector<State> states_;
   std::vector<std::uint8_t> quality_;

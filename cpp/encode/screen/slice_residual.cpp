@@ -65,7 +65,7 @@ void SliceCoder::luma_inter(int col, int row, const SourceBlock& source) {
   LumaBlocks& blocks = residual_.luma;
   forward_luma(source.luma, source.luma_stride, pixels, plane.stride, blocks);
   std::uint32_t& used = residual_.luma_blocks;
-  used = quantise(blocks, setup_.quantiser, Rounding::kInter);
+  used = quantise(blocks, quantiser_, Rounding::kInter);
   if (used == 0) return;
   int total = 0;
   for (std::size_t eighth = 0; eighth < 4; ++eighth) {
@@ -89,7 +89,7 @@ void SliceCoder::luma_inter(int col, int row, const SourceBlock& source) {
     residual_.pattern &= ~15U;
     return;
   }
-  add_luma(blocks, nullptr, setup_.quantiser, pixels, plane.stride);
+  add_luma(blocks, nullptr, quantiser_, pixels, plane.stride);
 }
 
 void SliceCoder::luma_intra(int col, int row, const SourceBlock& source) {
@@ -99,19 +99,19 @@ void SliceCoder::luma_intra(int col, int row, const SourceBlock& source) {
   forward_luma(source.luma, source.luma_stride, pixels, plane.stride, blocks);
   residual_.luma_dc = blocks.at[0];
   blocks.at[0].fill(0);
-  residual_.luma_blocks = quantise(blocks, setup_.quantiser, Rounding::kIntra);
-  quantise_luma_dc(residual_.luma_dc, setup_.quantiser);
+  residual_.luma_blocks = quantise(blocks, quantiser_, Rounding::kIntra);
+  quantise_luma_dc(residual_.luma_dc, quantiser_);
   if (residual_.luma_blocks != 0) residual_.pattern |= 15U;
   for (std::size_t i = 0; i < 16; ++i) {
     if ((residual_.luma_blocks >> i & 1U) != 0) residual_.luma_levels[i] = scanned(blocks, i, 1);
   }
   Block4 dc = residual_.luma_dc;
-  dequantise_luma_dc(dc, setup_.quantiser);
-  add_luma(blocks, dc.data(), setup_.quantiser, pixels, plane.stride);
+  dequantise_luma_dc(dc, quantiser_);
+  add_luma(blocks, dc.data(), quantiser_, pixels, plane.stride);
 }
 
 void SliceCoder::chroma(int col, int row, const SourceBlock& source, Rounding rounding) {
-  const int quantiser = chroma_quantiser(setup_.quantiser);
+  const int quantiser = chroma_quantiser(quantiser_);
   const Planes& picture = *setup_.picture;
   const std::array<std::uint8_t*, 2> pixels{picture[1].at(col * 8, row * 8),
                                             picture[2].at(col * 8, row * 8)};
