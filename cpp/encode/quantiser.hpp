@@ -36,6 +36,7 @@ class DetailMap {
   int cols_ = 0;
   int rows_ = 0;
   std::vector<float> bits_;  // one for each tile
+  int turn_ = 0;             // which tiles of a large change are measured
   double total_ = 0;
   double measured_ = 0;
   double share_ = 0;

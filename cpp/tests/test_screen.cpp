@@ -7,6 +7,7 @@
 
 #include "encode/h264_sps.hpp"
 #include "encode_support.hpp"
+#include "pixels.hpp"
 
 namespace kvm {
 namespace {
@@ -158,6 +159,26 @@ TEST_CASE("what it keeps is what a decoder shows: every kind of change, every qu
       CHECK(exact.unit.keyframe == (i == 40));
     }
   }
+}
+
+TEST_CASE("every instruction set gives the same bits") {
+  std::vector<std::vector<std::uint8_t>> streams;
+  test::on_every_target([&] {
+    std::mt19937 random(9);
+    Canvas canvas(PixelFormat::kI420, 200, 120);
+    Session session(std::make_unique<ScreenEncoder>(), canvas, quality(23));
+    std::vector<std::uint8_t> stream;
+    for (unsigned i = 0; i < 8; ++i) {
+      canvas.draw_text(whole(canvas), i);
+      colour(canvas, random);
+      session.wait_ms(16.7);
+      const AccessUnit unit = session.encode(canvas);
+      stream.insert(stream.end(), unit.data.begin(), unit.data.end());
+    }
+    streams.push_back(std::move(stream));
+  });
+  CHECK(streams.size() >= 2);
+  for (const auto& stream : streams) CHECK(stream == streams.front());
 }
 
 TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them") {

@@ -4,7 +4,6 @@
 #include <xcb/randr.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
@@ -13,7 +12,6 @@
 namespace kvm::x11 {
 namespace {
 
-constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
 // After the first change of a burst: programs draw a line in several requests, and half of it is
 // not worth a frame.
 constexpr std::int64_t kSettleNs = 1 * kNsPerMs;

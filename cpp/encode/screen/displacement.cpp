@@ -8,12 +8,12 @@
 namespace kvm::screen {
 namespace {
 
-constexpr int kStrip = 16;       // pixels wide
-constexpr int kStripRows = 8;    // rows in a pattern
-constexpr int kMostStrips = 12;  // looked at, spread over the damage
-constexpr int kProbeEvery = 4;   // rows between the patterns that are looked up
-constexpr int kWindow = 16;      // pixels of a window: one row
-constexpr int kWindowRows = 4;   // every so many rows of the new picture are looked up
+constexpr int kStrip = 16;      // pixels wide
+constexpr int kStripRows = 8;   // rows in a pattern
+constexpr int kMostStrips = 8;  // looked at, spread over the damage
+constexpr int kProbeEvery = 4;  // rows between the patterns that are looked up
+constexpr int kWindow = 16;     // pixels of a window: one row
+constexpr int kWindowRows = 4;  // every so many rows of the new picture are looked up
 constexpr std::size_t kMostWindows = 6000;
 constexpr int kEnoughShare =
     4;  // a vector that explains a quarter of what was looked up is the answer

@@ -183,7 +183,7 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
   } else {
     tiles.merge(*hints.damage);
   }
-  detail_.update(planes, &tiles);
+  detail_.update(planes, idr ? nullptr : &tiles);
   const int quantiser = std::max(
       kFinestQuantiser, quantiser_.choose(kind, hints.refine_step, detail_, hints.wall_ns));
   const bool hold = kind == PictureKind::kChange && quantiser_.must_hold();

@@ -35,7 +35,7 @@ class SliceBits {
   void put(Code code) noexcept { put(code.bits, code.length); }
   // Exp-Golomb, unsigned: below 65535 (a macroblock count, a type, a vector difference).
   void ue(std::uint32_t value) noexcept {
-    const int length = std::bit_width(value + 1U);
+    const auto length = static_cast<int>(std::bit_width(value + 1U));
     put(value + 1U, 2 * length - 1);
   }
   void se(int value) noexcept {

@@ -30,7 +30,7 @@ class Candidates {
 };
 
 [[nodiscard]] int bits_of_difference(int pixels) noexcept {
-  return 2 * std::bit_width(static_cast<unsigned>(std::abs(pixels)) * 8U) + 1;
+  return 2 * static_cast<int>(std::bit_width(static_cast<unsigned>(std::abs(pixels)) * 8U)) + 1;
 }
 
 }  // namespace

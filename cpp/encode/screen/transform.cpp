@@ -4,7 +4,7 @@
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
 
-// The loops below are plain C++ over neighbouring blocks, which compilers turn into vectors; this
+// The arithmetic is plain C++ over neighbouring blocks, which compilers turn into vectors; this
 // file is compiled once for each instruction set.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "encode/screen/transform.cpp"
@@ -19,28 +19,125 @@
 HWY_BEFORE_NAMESPACE();
 namespace kvm::screen::HWY_NAMESPACE {
 
-// One plane's blocks: kCols × kRows of them, at [kFirst …] of kCount side by side.
-template <std::size_t kCols, std::size_t kRows, std::size_t kFirst, std::size_t kCount>
-HWY_INLINE void take_differences(const std::uint8_t* HWY_RESTRICT source,
+// Where the four parts of eight blocks begin: two blocks each, side by side.
+template <typename Byte>
+using Parts = std::array<Byte*, 4>;
+
+#if HWY_TARGET == HWY_SCALAR
+
+// Eight blocks at [kFirst …] of kCount side by side.
+template <std::size_t kFirst, std::size_t kCount>
+void take_differences(const Parts<const std::uint8_t>& source, std::ptrdiff_t source_stride,
+                      const Parts<const std::uint8_t>& prediction, std::ptrdiff_t prediction_stride,
+                      std::int16_t (*out)[kCount]) {
+  for (std::size_t i = 0; i < 4 * 32; ++i) {
+    const std::size_t part = i / 32;
+    const auto y = static_cast<std::ptrdiff_t>(i / 8 % 4);
+    const std::size_t x = i % 8;
+    out[static_cast<std::size_t>(y) * 4 + x % 4][kFirst + part * 2 + x / 4] =
+        static_cast<std::int16_t>(
+            source[part][y * source_stride + static_cast<std::ptrdiff_t>(x)] -
+            prediction[part][y * prediction_stride + static_cast<std::ptrdiff_t>(x)]);
+  }
+}
+template <std::size_t kFirst, std::size_t kCount>
+void add_differences(const std::int16_t (*differences)[kCount], const Parts<std::uint8_t>& pixels,
+                     std::ptrdiff_t stride) {
+  for (std::size_t i = 0; i < 4 * 32; ++i) {
+    const std::size_t part = i / 32;
+    const auto y = static_cast<std::ptrdiff_t>(i / 8 % 4);
+    const std::size_t x = i % 8;
+    std::uint8_t& pixel = pixels[part][y * stride + static_cast<std::ptrdiff_t>(x)];
+    const int value =
+        pixel + differences[static_cast<std::size_t>(y) * 4 + x % 4][kFirst + part * 2 + x / 4];
+    pixel = static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
+  }
+}
+
+#else
+
+namespace hn = hwy::HWY_NAMESPACE;
+using Pixels8 = hn::FixedTag<std::uint8_t, 8>;
+using Lanes8 = hn::FixedTag<std::int16_t, 8>;
+using Pairs4 = hn::FixedTag<std::int32_t, 4>;
+using Vec8 = hn::Vec<Lanes8>;
+
+// The same line of eight blocks, two side by side in each part ↔ for each of its four columns the
+// eight blocks.
+HWY_INLINE void gather_columns(const Vec8 parts[4], Vec8 columns[4]) {
+  const Lanes8 d;
+  const Vec8 a = hn::InterleaveLower(d, parts[0], parts[1]);
+  const Vec8 b = hn::InterleaveUpper(d, parts[0], parts[1]);
+  const Vec8 c = hn::InterleaveLower(d, parts[2], parts[3]);
+  const Vec8 e = hn::InterleaveUpper(d, parts[2], parts[3]);
+  const Vec8 low01 = hn::InterleaveLower(d, a, b);
+  const Vec8 low23 = hn::InterleaveUpper(d, a, b);
+  const Vec8 high01 = hn::InterleaveLower(d, c, e);
+  const Vec8 high23 = hn::InterleaveUpper(d, c, e);
+  columns[0] = hn::ConcatLowerLower(d, high01, low01);
+  columns[1] = hn::ConcatUpperUpper(d, high01, low01);
+  columns[2] = hn::ConcatLowerLower(d, high23, low23);
+  columns[3] = hn::ConcatUpperUpper(d, high23, low23);
+}
+HWY_INLINE void scatter_columns(const Vec8 columns[4], Vec8 parts[4]) {
+  const Lanes8 d;
+  const Pairs4 pairs;
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, columns[0], columns[1]));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, columns[2], columns[3]));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, columns[0], columns[1]));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, columns[2], columns[3]));
+  parts[0] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+  parts[1] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+  parts[2] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+  parts[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+}
+
+HWY_INLINE Vec8 difference8(const std::uint8_t* a, const std::uint8_t* b) {
+  const Lanes8 d;
+  return hn::Sub(hn::PromoteTo(d, hn::LoadU(Pixels8(), a)),
+                 hn::PromoteTo(d, hn::LoadU(Pixels8(), b)));
+}
+HWY_INLINE void add8(Vec8 difference, std::uint8_t* pixels) {
+  const Lanes8 d;
+  const Vec8 sum = hn::Add(difference, hn::PromoteTo(d, hn::LoadU(Pixels8(), pixels)));
+  hn::StoreU(hn::DemoteTo(Pixels8(), sum), Pixels8(), pixels);
+}
+
+// Eight blocks at [kFirst …] of kCount side by side.
+template <std::size_t kFirst, std::size_t kCount>
+HWY_INLINE void take_differences(const Parts<const std::uint8_t>& source,
                                  std::ptrdiff_t source_stride,
-                                 const std::uint8_t* HWY_RESTRICT prediction,
+                                 const Parts<const std::uint8_t>& prediction,
                                  std::ptrdiff_t prediction_stride,
                                  std::int16_t (*HWY_RESTRICT out)[kCount]) {
-  for (std::size_t row = 0; row < kRows; ++row) {
-    for (std::size_t y = 0; y < 4; ++y) {
-      std::int16_t line[kCols * 4];
-      for (std::size_t x = 0; x < kCols * 4; ++x) {
-        line[x] = static_cast<std::int16_t>(source[x] - prediction[x]);
-      }
-      for (std::size_t col = 0; col < kCols; ++col) {
-        for (std::size_t x = 0; x < 4; ++x)
-          out[y * 4 + x][kFirst + row * kCols + col] = line[col * 4 + x];
-      }
-      source += source_stride;
-      prediction += prediction_stride;
+  for (std::size_t y = 0; y < 4; ++y) {
+    const auto line = static_cast<std::ptrdiff_t>(y);
+    Vec8 parts[4];
+    Vec8 columns[4];
+    for (std::size_t part = 0; part < 4; ++part) {
+      parts[part] = difference8(source[part] + line * source_stride,
+                                prediction[part] + line * prediction_stride);
+    }
+    gather_columns(parts, columns);
+    for (std::size_t x = 0; x < 4; ++x) hn::StoreU(columns[x], Lanes8(), out[y * 4 + x] + kFirst);
+  }
+}
+template <std::size_t kFirst, std::size_t kCount>
+HWY_INLINE void add_differences(const std::int16_t (*HWY_RESTRICT differences)[kCount],
+                                const Parts<std::uint8_t>& pixels, std::ptrdiff_t stride) {
+  for (std::size_t y = 0; y < 4; ++y) {
+    Vec8 parts[4];
+    Vec8 columns[4];
+    for (std::size_t x = 0; x < 4; ++x)
+      columns[x] = hn::LoadU(Lanes8(), differences[y * 4 + x] + kFirst);
+    scatter_columns(columns, parts);
+    for (std::size_t part = 0; part < 4; ++part) {
+      add8(parts[part], pixels[part] + static_cast<std::ptrdiff_t>(y) * stride);
     }
   }
 }
+
+#endif
 
 // 8.5.8 the other way round, of all blocks.
 template <std::size_t kCount>
@@ -123,30 +220,25 @@ HWY_INLINE void inverse_all(const Blocks<kCount>& levels, const std::int16_t* dc
   }
 }
 
-template <std::size_t kCols, std::size_t kRows, std::size_t kFirst, std::size_t kCount>
-HWY_INLINE void add_differences(const std::int16_t (*HWY_RESTRICT differences)[kCount],
-                                std::uint8_t* HWY_RESTRICT pixels, std::ptrdiff_t stride) {
-  for (std::size_t row = 0; row < kRows; ++row) {
-    for (std::size_t y = 0; y < 4; ++y) {
-      std::int16_t line[kCols * 4];
-      for (std::size_t col = 0; col < kCols; ++col) {
-        for (std::size_t x = 0; x < 4; ++x)
-          line[col * 4 + x] = differences[y * 4 + x][kFirst + row * kCols + col];
-      }
-      for (std::size_t x = 0; x < kCols * 4; ++x) {
-        const int value = pixels[x] + line[x];
-        pixels[x] = static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
-      }
-      pixels += stride;
-    }
-  }
+// Parts of the upper or lower half of a luma macroblock, and of both chroma planes.
+template <typename Byte>
+HWY_INLINE Parts<Byte> luma_parts(Byte* pixels, std::ptrdiff_t stride, std::ptrdiff_t half) {
+  Byte* first = pixels + half * 8 * stride;
+  return {first, first + 8, first + 4 * stride, first + 4 * stride + 8};
+}
+template <typename Byte>
+HWY_INLINE Parts<Byte> chroma_parts(const std::array<Byte*, 2>& planes, std::ptrdiff_t stride) {
+  return {planes[0], planes[0] + 4 * stride, planes[1], planes[1] + 4 * stride};
 }
 
 void forward_luma_impl(const std::uint8_t* source, std::ptrdiff_t source_stride,
                        const std::uint8_t* prediction, std::ptrdiff_t prediction_stride,
                        LumaBlocks& out) {
   std::int16_t d[16][16];
-  take_differences<4, 4, 0, 16>(source, source_stride, prediction, prediction_stride, d);
+  take_differences<0, 16>(luma_parts(source, source_stride, 0), source_stride,
+                          luma_parts(prediction, prediction_stride, 0), prediction_stride, d);
+  take_differences<8, 16>(luma_parts(source, source_stride, 1), source_stride,
+                          luma_parts(prediction, prediction_stride, 1), prediction_stride, d);
   transform_all<16>(d);
   std::memcpy(&out, d, sizeof d);
 }
@@ -156,8 +248,8 @@ void forward_chroma_impl(const std::array<const std::uint8_t*, 2>& source,
                          const std::array<const std::uint8_t*, 2>& prediction,
                          std::ptrdiff_t prediction_stride, ChromaBlocks& out) {
   std::int16_t d[16][8];
-  take_differences<2, 2, 0, 8>(source[0], source_stride, prediction[0], prediction_stride, d);
-  take_differences<2, 2, 4, 8>(source[1], source_stride, prediction[1], prediction_stride, d);
+  take_differences<0, 8>(chroma_parts(source, source_stride), source_stride,
+                         chroma_parts(prediction, prediction_stride), prediction_stride, d);
   transform_all<8>(d);
   std::memcpy(&out, d, sizeof d);
 }
@@ -173,15 +265,15 @@ void add_luma_impl(const LumaBlocks& levels, const std::int16_t* dc, int quantis
                    std::uint8_t* pixels, std::ptrdiff_t stride) {
   std::int16_t differences[16][16];
   inverse_all<16>(levels, dc, quantiser, differences);
-  add_differences<4, 4, 0, 16>(differences, pixels, stride);
+  add_differences<0, 16>(differences, luma_parts(pixels, stride, 0), stride);
+  add_differences<8, 16>(differences, luma_parts(pixels, stride, 1), stride);
 }
 
 void add_chroma_impl(const ChromaBlocks& levels, const std::int16_t* dc, int quantiser,
                      const std::array<std::uint8_t*, 2>& pixels, std::ptrdiff_t stride) {
   std::int16_t differences[16][8];
   inverse_all<8>(levels, dc, quantiser, differences);
-  add_differences<2, 2, 0, 8>(differences, pixels[0], stride);
-  add_differences<2, 2, 4, 8>(differences, pixels[1], stride);
+  add_differences<0, 8>(differences, chroma_parts(pixels, stride), stride);
 }
 
 }  // namespace kvm::screen::HWY_NAMESPACE
