@@ -20,9 +20,7 @@ constexpr std::size_t align_up(std::size_t n) {
 }
 
 // Where pixel (x, y) of a picture is, in each of its planes. x and y are even.
-CpuPlanes planes_at(const YuvPicture& picture, int x, int y) {
-  CpuPlanes at = picture.planes();
-  const PixelFormat format = picture.format();
+CpuPlanes planes_at(CpuPlanes at, PixelFormat format, int x, int y) {
   const int chroma_x = format == PixelFormat::kI420 ? x / 2 : x;  // NV12: x/2 pairs of bytes
   const int chroma_y = format == PixelFormat::kI444 ? y : y / 2;
   at.data[0] += y * at.stride[0] + x;
@@ -66,10 +64,15 @@ YuvPicture::YuvPicture(PixelFormat format, int width, int height)
 
 void convert_tiles(const CpuPlanes& bgra, const TileMap& damage, YuvPicture& out) {
   assert(damage.width() == out.width() && damage.height() == out.height());
+  convert_tiles(bgra, damage, out.format(), out.planes());
+}
+
+void convert_tiles(const CpuPlanes& bgra, const TileMap& damage, PixelFormat format,
+                   const CpuPlanes& out) {
   for_each_rect(damage, [&](const Rect& rect) {
     const std::uint8_t* src = bgra.data[0] + rect.y * bgra.stride[0] + std::ptrdiff_t{4} * rect.x;
-    kernels::convert_rect(out.format(), src, bgra.stride[0], rect.width, rect.height,
-                          planes_at(out, rect.x, rect.y));
+    kernels::convert_rect(format, src, bgra.stride[0], rect.width, rect.height,
+                          planes_at(out, format, rect.x, rect.y));
   });
 }
 

@@ -43,6 +43,9 @@ class YuvPicture {
 // last column and row are repeated into the coded picture. Chroma of 4:2:0 is the rounded mean of
 // 2×2 (centre-sited as the mean is).
 void convert_tiles(const CpuPlanes& bgra, const TileMap& damage, YuvPicture& out);
+// The same into planes of the caller's, which hold the coded size at least.
+void convert_tiles(const CpuPlanes& bgra, const TileMap& damage, PixelFormat format,
+                   const CpuPlanes& out);
 
 // The arithmetic that convert_tiles promises bit for bit, in plain scalar code. For tests.
 void convert_reference(const CpuPlanes& bgra, int width, int height, YuvPicture& out);

@@ -19,6 +19,9 @@ struct EncoderFormat {
   int width = 0;  // coded size: even, true size rounded up
   int height = 0;
   PixelFormat pixel_format = PixelFormat::kNv12;
+  // Of the planes when they are BGRA, which hold the true size; else 0.
+  int bgra_width = 0;
+  int bgra_height = 0;
 };
 
 // Rate aims that update() may change while the encoder runs.

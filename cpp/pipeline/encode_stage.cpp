@@ -60,6 +60,8 @@ void EncodeStage::open_encoder() {
   inside_.clear();
   format_.width = (width_ + 1) & ~1;
   format_.height = (height_ + 1) & ~1;
+  format_.bgra_width = width_;
+  format_.bgra_height = height_;
   std::vector<std::string> notes;
   encoder_ = ladder_.open(format_, config_, notes);
   for (const std::string& note : notes) {
@@ -67,7 +69,10 @@ void EncodeStage::open_encoder() {
     log_->add(LogLevel::kWarning, "encode", note);
     notes_.push_back(note);
   }
-  if (yuv_.format() != format_.pixel_format || yuv_.width() != width_ || yuv_.height() != height_) {
+  if (format_.pixel_format == PixelFormat::kBgra) {
+    yuv_ = YuvPicture();
+  } else if (yuv_.format() != format_.pixel_format || yuv_.width() != width_ ||
+             yuv_.height() != height_) {
     yuv_ = YuvPicture(format_.pixel_format, width_, height_);
   }
   convert_all_ = true;
@@ -82,13 +87,13 @@ void EncodeStage::convert(const Frame& frame, bool whole) {
   } else {
     damage = frame.damage;
   }
-  if (scaler_) {
-    encode_damage_ = scaler_->scale(frame.planes(), damage);
-    convert_tiles(scaler_->planes(), encode_damage_, yuv_);
-  } else {
-    convert_tiles(frame.planes(), damage, yuv_);
-    encode_damage_ = std::move(damage);
-  }
+  encode_damage_ = scaler_ ? scaler_->scale(frame.planes(), damage) : std::move(damage);
+  if (format_.pixel_format != PixelFormat::kBgra)
+    convert_tiles(bgra_planes(frame), encode_damage_, yuv_);
+}
+
+const CpuPlanes& EncodeStage::bgra_planes(const Frame& frame) const {
+  return scaler_ ? scaler_->planes() : frame.planes();
 }
 
 std::optional<Packet> EncodeStage::encode(const Frame& frame, const Request& request) {
@@ -124,7 +129,9 @@ std::optional<Packet> EncodeStage::encode(const Frame& frame, const Request& req
     last_pts_us_ = hints.pts_us;
     inside_.push_back({hints.pts_us, times.converted, times, request.refine_step > 0});
 
-    EncodeResult result = encoder_->encode(yuv_.planes(), hints);
+    const CpuPlanes& planes =
+        format_.pixel_format == PixelFormat::kBgra ? bgra_planes(frame) : yuv_.planes();
+    EncodeResult result = encoder_->encode(planes, hints);
     if (auto* unit = std::get_if<AccessUnit>(&result)) {
       force_keyframe_ = false;
       return make_packet(std::move(*unit));

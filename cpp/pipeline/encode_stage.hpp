@@ -50,6 +50,8 @@ class EncodeStage {
   void choose_size(int source_width, int source_height);
   void open_encoder();
   void convert(const Frame& frame, bool whole);
+  // Of the encoded size.
+  [[nodiscard]] const CpuPlanes& bgra_planes(const Frame& frame) const;
   void give_up_on_encoder(const std::string& reason);
   [[nodiscard]] Packet make_packet(AccessUnit unit);
 
@@ -66,7 +68,7 @@ class EncodeStage {
   std::shared_ptr<LogRing> log_;
   std::unique_ptr<Encoder> encoder_;
   EncoderFormat format_;
-  YuvPicture yuv_;
+  YuvPicture yuv_;  // unused by encoders that take BGRA
   std::optional<Scaler> scaler_;
   TileMap encode_damage_;  // in the encoded picture, of the current call
   std::vector<std::string> notes_;

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "convert/convert.hpp"
 #include "encode/h264_sps.hpp"
 #include "encode_support.hpp"
 #include "pixels.hpp"
@@ -159,6 +160,85 @@ TEST_CASE("what it keeps is what a decoder shows: every kind of change, every qu
       CHECK(exact.unit.keyframe == (i == 40));
     }
   }
+}
+
+TEST_CASE("BGRA of any size gives the stream of its I420, held pictures included") {
+  for (const auto& [width, height] : {std::pair{1, 1}, {17, 33}, {203, 121}, {320, 240}}) {
+    CAPTURE(width);
+    // So low a ceiling that changes must wait.
+    for (const int bitrate : {200'000'000, 200'000}) {
+      CAPTURE(bitrate);
+      StreamConfig config;
+      config.bitrate = bitrate;
+      std::mt19937 random(3);
+      test::BgraPicture bgra(width, height, 12);
+      YuvPicture i420(PixelFormat::kI420, width, height);
+      ScreenEncoder takes_bgra;
+      ScreenEncoder takes_i420;
+      std::vector<std::string> notes;
+      const int coded_width = i420.coded_width();
+      const int coded_height = i420.coded_height();
+      takes_bgra.open({coded_width, coded_height, PixelFormat::kBgra, width, height}, config,
+                      notes);
+      takes_i420.open({coded_width, coded_height, PixelFormat::kI420}, config, notes);
+      for (int i = 0; i < 12; ++i) {
+        CAPTURE(i);
+        EncodeHints hints;
+        hints.wall_ns = 1'000'000'000 + i * 16'666'667;
+        hints.pts_us = hints.wall_ns / 1000;
+        hints.refine_step = i > 9 ? i - 9 : 0;
+        TileMap damage(width, height);
+        if (i == 0 || i == 4) {
+          bgra.randomize(random);
+          damage.set_all();
+        } else if (hints.refine_step == 0) {
+          const int x = test::uniform(random, 0, width - 1);
+          const int y = test::uniform(random, 0, height - 1);
+          bgra.at(x, y)[i % 3] ^= 0x55;
+          damage.add({x, y, 1, 1});
+        }
+        hints.damage = &damage;
+        convert_tiles(bgra.planes(), damage, i420);
+        const EncodeResult first = takes_bgra.encode(bgra.planes(), hints);
+        const EncodeResult second = takes_i420.encode(i420.planes(), hints);
+        REQUIRE(std::get<AccessUnit>(first).data == std::get<AccessUnit>(second).data);
+      }
+      CHECK(bgra.padding_intact());
+    }
+  }
+}
+
+TEST_CASE("colour that a scroll by an odd number of rows blurs is sharp again after refinement") {
+  Canvas canvas(PixelFormat::kI420, 640, 368);
+  canvas.draw_text(whole(canvas), 1);
+  std::mt19937 random(2);
+  colour(canvas, random);
+  const auto chroma_error = [&](const Decoded& shown) {
+    double sum = 0;
+    for (std::size_t plane = 0; plane < 2; ++plane) {
+      for (std::size_t y = 0; y < 184; ++y) {
+        for (std::size_t x = 0; x < 320; ++x) {
+          const int d = shown.chroma[(plane * 184 + y) * 320 + x] -
+                        canvas.planes().data[plane + 1][y * 320 + x];
+          sum += d * d;
+        }
+      }
+    }
+    return sum / (2 * 184 * 320);
+  };
+  Exact exact(canvas, quality(23));
+  Decoded shown = exact.encode(canvas);
+  const double at_first = chroma_error(shown);
+  const TileMap all = tiles_of(canvas, whole(canvas));
+  for (unsigned i = 0; i < 8; ++i) {
+    scroll(canvas, whole(canvas), 13, i);
+    shown = exact.encode(canvas, &all);
+    // Bounded, however often it moves.
+    CHECK(chroma_error(shown) < at_first + 60);
+  }
+  const TileMap none(640, 368);
+  for (int step = 1; step <= 4; ++step) shown = exact.encode(canvas, &none, false, step);
+  CHECK(chroma_error(shown) < 2.0);
 }
 
 TEST_CASE("every instruction set gives the same bits") {

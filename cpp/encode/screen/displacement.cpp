@@ -36,14 +36,15 @@ constexpr std::uint64_t kOther = 0xC2B2AE3D27D4EB4FULL;
 
 }  // namespace
 
-void DisplacementSearch::begin_table() {
+void DisplacementSearch::begin_table(std::size_t patterns) {
+  slots_ = std::min(kTableSize, std::bit_ceil(2 * patterns));
   ++round_;
   remembered_ = 0;
 }
 
 void DisplacementSearch::remember(std::uint64_t hash, int x, int y) {
-  if (remembered_ >= kTableSize / 2) return;
-  for (std::size_t i = hash % kTableSize;; i = (i + 1) % kTableSize) {
+  if (remembered_ >= slots_ / 2) return;
+  for (std::size_t i = hash & (slots_ - 1);; i = (i + 1) & (slots_ - 1)) {
     Seen& seen = table_[i];
     if (seen.round != round_) {
       seen = {hash, static_cast<std::int16_t>(x), static_cast<std::int16_t>(y), round_, false};
@@ -58,7 +59,7 @@ void DisplacementSearch::remember(std::uint64_t hash, int x, int y) {
 }
 
 const DisplacementSearch::Seen* DisplacementSearch::lookup(std::uint64_t hash) const {
-  for (std::size_t i = hash % kTableSize;; i = (i + 1) % kTableSize) {
+  for (std::size_t i = hash & (slots_ - 1);; i = (i + 1) & (slots_ - 1)) {
     const Seen& seen = table_[i];
     if (seen.round != round_) return nullptr;
     if (seen.hash == hash) return seen.twice ? nullptr : &seen;
@@ -119,7 +120,7 @@ void DisplacementSearch::vote_vertical(const Plane& now, const Plane& old, const
     const auto telling = [](const std::vector<std::uint64_t>& hashes, int y) {
       return hashes[static_cast<std::size_t>(y)] != hashes[static_cast<std::size_t>(y + 1)];
     };
-    begin_table();
+    begin_table(static_cast<std::size_t>(bottom - top));
     for (int y = top; y + kStripRows <= bottom; ++y) {
       if (telling(rows_old_, y)) remember(pattern(rows_old_, y), x, y);
     }
@@ -143,7 +144,7 @@ void DisplacementSearch::vote_windows(const Plane& now, const Plane& old, const 
   const auto chosen = [](const std::uint8_t* bytes) {
     return (load8(bytes) * kPrime >> (64 - kChosenBits)) == 0 && bytes[0] != bytes[1];
   };
-  begin_table();
+  begin_table(kTableSize / 2);
   const auto each_window = [&](const Plane& plane, int row_step, auto&& use) {
     damage.for_each_run([&](int row, int begin, int end) {
       const int left = begin * kTile;

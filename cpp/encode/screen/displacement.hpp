@@ -34,7 +34,8 @@ class DisplacementSearch {
   };
   static constexpr std::size_t kTableSize = 1U << 14;
 
-  void begin_table();
+  // Empties the table and makes room for so many patterns.
+  void begin_table(std::size_t patterns);
   void remember(std::uint64_t hash, int x, int y);
   [[nodiscard]] const Seen* lookup(std::uint64_t hash) const;
   void vote(Vector vector);
@@ -42,6 +43,7 @@ class DisplacementSearch {
   void vote_windows(const Plane& now, const Plane& old, const TileMap& damage, int vertical_reach);
 
   std::vector<Seen> table_ = std::vector<Seen>(kTableSize);
+  std::size_t slots_ = kTableSize;  // in use; a power of two: a small table stays in the cache
   std::uint32_t round_ = 0;
   std::size_t remembered_ = 0;
   std::vector<std::uint64_t> rows_now_;

@@ -47,6 +47,10 @@ class Planes {
   Planes(const Planes&) = delete;
   Planes& operator=(const Planes&) = delete;
 
+  [[nodiscard]] CpuPlanes as_cpu_planes() const noexcept {
+    return {{planes_[0].data, planes_[1].data, planes_[2].data},
+            {planes_[0].stride, planes_[1].stride, planes_[2].stride}};
+  }
   [[nodiscard]] const Plane& operator[](std::size_t plane) const noexcept { return planes_[plane]; }
 
  private:

@@ -36,21 +36,21 @@ void repeat_left(const std::uint8_t* pixels, std::ptrdiff_t stride, std::uint8_t
 
 constexpr int kMiddle = 128;  // where there is nothing to predict from
 
+int luma_mean(Neighbours neighbours, const std::uint8_t* pixels, std::ptrdiff_t stride) noexcept {
+  const int top = neighbours.top ? sum_row(pixels - stride, 16) : 0;
+  const int left = neighbours.left ? sum_column(pixels - 1, stride, 16) : 0;
+  if (neighbours.top && neighbours.left) return (top + left + 16) >> 5;
+  if (neighbours.top || neighbours.left) return (top + left + 8) >> 4;
+  return kMiddle;
+}
+
 }  // namespace
 
 void predict_luma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pixels,
                   std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept {
   if (mode == IntraMode::kVertical) return repeat_top<16>(pixels, stride, out, out_stride);
   if (mode == IntraMode::kHorizontal) return repeat_left(pixels, stride, out, out_stride, 16);
-  const int top = neighbours.top ? sum_row(pixels - stride, 16) : 0;
-  const int left = neighbours.left ? sum_column(pixels - 1, stride, 16) : 0;
-  int value = kMiddle;
-  if (neighbours.top && neighbours.left) {
-    value = (top + left + 16) >> 5;
-  } else if (neighbours.top || neighbours.left) {
-    value = (top + left + 8) >> 4;
-  }
-  fill(out, out_stride, 16, 16, value);
+  fill(out, out_stride, 16, 16, luma_mean(neighbours, pixels, stride));
 }
 
 void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pixels,
@@ -78,19 +78,24 @@ void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* p
   }
 }
 
-void compensate_chroma(const Plane& reference, int x, int y, Vector luma_vector,
+void compensate_chroma(const Plane& reference, int x, int y, int width, Vector luma_vector,
                        std::uint8_t* __restrict out, std::ptrdiff_t out_stride) noexcept {
   const std::ptrdiff_t stride = reference.stride;
   // Arithmetic shifts: towards the left and the top, as (8-229) has it.
   const std::uint8_t* from = reference.at(x + (luma_vector.x >> 1), y + (luma_vector.y >> 1));
   const bool half_x = (luma_vector.x & 1) != 0;
   const bool half_y = (luma_vector.y & 1) != 0;
-  if (!half_x && !half_y) return copy_block<8>(from, stride, out, out_stride);
+  if (!half_x && !half_y) {
+    for (int row = 0; row < 8; ++row)
+      std::memcpy(out + row * out_stride, from + row * stride, static_cast<std::size_t>(width));
+    return;
+  }
   // (8-270) with fractions of 0 and 4 eighths.
   if (half_x != half_y) {
     const std::uint8_t* other = from + (half_x ? 1 : stride);
     for (int row = 0; row < 8; ++row) {
-      for (int i = 0; i < 8; ++i) out[i] = static_cast<std::uint8_t>((from[i] + other[i] + 1) >> 1);
+      for (int i = 0; i < width; ++i)
+        out[i] = static_cast<std::uint8_t>((from[i] + other[i] + 1) >> 1);
       from += stride;
       other += stride;
       out += out_stride;
@@ -99,7 +104,7 @@ void compensate_chroma(const Plane& reference, int x, int y, Vector luma_vector,
   }
   for (int row = 0; row < 8; ++row) {
     const std::uint8_t* below = from + stride;
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < width; ++i) {
       out[i] =
           static_cast<std::uint8_t>((from[i] + from[i + 1] + below[i] + below[i + 1] + 2) >> 2);
     }
@@ -108,31 +113,25 @@ void compensate_chroma(const Plane& reference, int x, int y, Vector luma_vector,
   }
 }
 
-int difference16(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
-                 std::ptrdiff_t b_stride) noexcept {
-  int sum = 0;
+void intra_differences(Neighbours neighbours, const std::uint8_t* source,
+                       std::ptrdiff_t source_stride, const std::uint8_t* pixels,
+                       std::ptrdiff_t stride, std::array<int, 3>& out) noexcept {
+  const auto dc = static_cast<std::uint8_t>(luma_mean(neighbours, pixels, stride));
+  const auto of_mode = [&](IntraMode mode) -> int& { return out[static_cast<std::size_t>(mode)]; };
+  std::array<std::uint8_t, 16> row;
+  row.fill(dc);
+  of_mode(IntraMode::kDc) = difference_of_rows<16>(source, source_stride, row.data(), 0, 16);
+  if (neighbours.top) {
+    of_mode(IntraMode::kVertical) =
+        difference_of_rows<16>(source, source_stride, pixels - stride, 0, 16);
+  }
+  if (!neighbours.left) return;
+  int from_left = 0;
   for (int y = 0; y < 16; ++y) {
-    for (int x = 0; x < 16; ++x) sum += std::abs(a[x] - b[x]);
-    a += a_stride;
-    b += b_stride;
+    row.fill(pixels[y * stride - 1]);
+    from_left += difference_of_rows<16>(source + y * source_stride, 0, row.data(), 0, 1);
   }
-  return sum;
-}
-
-bool equal16(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
-             std::ptrdiff_t b_stride) noexcept {
-  for (int y = 0; y < 16; ++y) {
-    if (std::memcmp(a + y * a_stride, b + y * b_stride, 16) != 0) return false;
-  }
-  return true;
-}
-
-bool equal8(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
-            std::ptrdiff_t b_stride) noexcept {
-  for (int y = 0; y < 8; ++y) {
-    if (std::memcmp(a + y * a_stride, b + y * b_stride, 8) != 0) return false;
-  }
-  return true;
+  of_mode(IntraMode::kHorizontal) = from_left;
 }
 
 }  // namespace kvm::screen

@@ -2,8 +2,11 @@
 // reference picture (8.4.2.2), full luma pixels only.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 
 #include "encode/screen/planes.hpp"
 
@@ -28,17 +31,58 @@ void predict_luma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pix
 void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pixels,
                     std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept;
 
-// The 8×8 chroma block that belongs to a luma vector; odd luma pixels are half a chroma pixel.
-// (x, y): the block's place in chroma pixels.
-void compensate_chroma(const Plane& reference, int x, int y, Vector luma_vector, std::uint8_t* out,
-                       std::ptrdiff_t out_stride) noexcept;
+// `width`×8 chroma pixels that belong to a luma vector; odd luma pixels are half a chroma pixel.
+// (x, y): their place in chroma pixels.
+void compensate_chroma(const Plane& reference, int x, int y, int width, Vector luma_vector,
+                       std::uint8_t* out, std::ptrdiff_t out_stride) noexcept;
 
-// Sum of absolute differences of two 16×16 blocks.
-[[nodiscard]] int difference16(const std::uint8_t* a, std::ptrdiff_t a_stride,
-                               const std::uint8_t* b, std::ptrdiff_t b_stride) noexcept;
-[[nodiscard]] bool equal16(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
-                           std::ptrdiff_t b_stride) noexcept;
-[[nodiscard]] bool equal8(const std::uint8_t* a, std::ptrdiff_t a_stride, const std::uint8_t* b,
-                          std::ptrdiff_t b_stride) noexcept;
+// Sum of absolute differences of kWidth pixels in some rows.
+template <int kWidth>
+[[nodiscard]] inline int difference_of_rows(const std::uint8_t* a, std::ptrdiff_t a_stride,
+                                            const std::uint8_t* b, std::ptrdiff_t b_stride,
+                                            int rows) noexcept {
+  int sum = 0;
+  for (int y = 0; y < rows; ++y) {
+    for (int x = 0; x < kWidth; ++x) sum += std::abs(a[x] - b[x]);
+    a += a_stride;
+    b += b_stride;
+  }
+  return sum;
+}
+// The same of two 16×16 blocks; may stop early above `limit`.
+[[nodiscard]] inline int difference16(const std::uint8_t* a, std::ptrdiff_t a_stride,
+                                      const std::uint8_t* b, std::ptrdiff_t b_stride,
+                                      int limit) noexcept {
+  const int upper = difference_of_rows<16>(a, a_stride, b, b_stride, 8);
+  if (upper > limit) return upper;
+  return upper + difference_of_rows<16>(a + 8 * a_stride, a_stride, b + 8 * b_stride, b_stride, 8);
+}
+// Between a 16×16 block and what each mode that the neighbours allow predicts at `pixels`, by the
+// mode's number; others are left alone.
+void intra_differences(Neighbours neighbours, const std::uint8_t* source,
+                       std::ptrdiff_t source_stride, const std::uint8_t* pixels,
+                       std::ptrdiff_t stride, std::array<int, 3>& out) noexcept;
+
+template <int kSize>
+[[nodiscard]] inline bool equal_block(const std::uint8_t* a, std::ptrdiff_t a_stride,
+                                      const std::uint8_t* b, std::ptrdiff_t b_stride) noexcept {
+  constexpr int kRowsAtOnce = 4;
+  for (int y = 0; y < kSize; y += kRowsAtOnce) {
+    std::uint64_t differs = 0;
+    for (int row = 0; row < kRowsAtOnce; ++row) {
+      for (int x = 0; x < kSize; x += 8) {
+        std::uint64_t first = 0;
+        std::uint64_t second = 0;
+        std::memcpy(&first, a + x, 8);
+        std::memcpy(&second, b + x, 8);
+        differs |= first ^ second;
+      }
+      a += a_stride;
+      b += b_stride;
+    }
+    if (differs != 0) return false;
+  }
+  return true;
+}
 
 }  // namespace kvm::screen

@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdlib>
 
 #include "encode/screen/cavlc_tables.hpp"
+#include "encode/screen/transform.hpp"
 
 namespace kvm::screen {
 namespace {
-
-constexpr int kChromaDc = -1;
 
 [[nodiscard]] std::size_t context_of(int neighbours) noexcept {
   if (neighbours < 2) return 0;
@@ -17,77 +17,85 @@ constexpr int kChromaDc = -1;
   return neighbours < 8 ? 2 : 3;
 }
 
-// 9.2.2.1, the other way round. Returns the next suffix length.
-int write_level(SliceBits& out, int level, int suffix_length, bool never_one) noexcept {
-  const int magnitude = std::abs(level);
-  int code = level > 0 ? 2 * level - 2 : -2 * level - 1;
-  if (never_one) code -= 2;
-  const auto value = static_cast<std::uint32_t>(code);
+// 9.2.2.1, the other way round: the code word of `value` = levelCode.
+[[nodiscard]] constexpr Code level_code(std::uint32_t value, std::uint32_t suffix_length) noexcept {
   constexpr std::uint32_t kEscapeBits = 12;
+  const auto word = [](std::uint32_t suffix, std::uint32_t suffix_bits, std::uint32_t prefix) {
+    return Code{static_cast<std::uint16_t>(1U << suffix_bits | suffix),
+                static_cast<std::uint8_t>(prefix + 1 + suffix_bits)};
+  };
   if (suffix_length == 0) {
-    if (value < 14) {
-      out.put(1, static_cast<int>(value) + 1);
-    } else if (value < 30) {
-      out.put(1, 15);
-      out.put(value - 14, 4);
-    } else {
-      out.put(1, 16);
-      out.put(value - 30, kEscapeBits);
-    }
-    suffix_length = 1;
-  } else {
-    const std::uint32_t limit = 15U << suffix_length;
-    if (value < limit) {
-      out.put(1, static_cast<int>(value >> suffix_length) + 1);
-      out.put(value & ((1U << suffix_length) - 1), suffix_length);
-    } else {
-      out.put(1, 16);
-      out.put(value - limit, kEscapeBits);
-    }
+    if (value < 14) return word(0, 0, value);
+    if (value < 30) return word(value - 14, 4, 14);
+    return word(value - 30, kEscapeBits, 15);
   }
-  if (magnitude > 3 << (suffix_length - 1) && suffix_length < 6) ++suffix_length;
-  return suffix_length;
+  const std::uint32_t limit = 15U << suffix_length;
+  if (value >= limit) return word(value - limit, kEscapeBits, 15);
+  return word(value & ((1U << suffix_length) - 1), suffix_length, value >> suffix_length);
 }
+constexpr std::uint32_t kTableValues = 32;
+constexpr auto kLevelCodes = [] {
+  std::array<std::array<Code, kTableValues>, 7> codes{};
+  for (std::uint32_t length = 0; length < 7; ++length) {
+    for (std::uint32_t value = 0; value < kTableValues; ++value)
+      codes[length][value] = level_code(value, length);
+  }
+  return codes;
+}();
 
 }  // namespace
 
-void write_residual(SliceBits& out, const Levels& levels, int count, int neighbours) noexcept {
-  const int total = levels.total;
-  const auto value = [&](int from_highest) {
-    return levels.value[static_cast<std::size_t>(total - 1 - from_highest)];
-  };
-  int ones = 0;
+int write_residual(SliceBits& out, const BlockLevels& block, BlockKind kind,
+                   int neighbours) noexcept {
+  // Highest frequency first, as they are written.
+  std::array<std::int16_t, 16> levels;
+  std::array<std::uint8_t, 16> places;
+  std::size_t total = 0;
+  const bool chroma_dc = kind == BlockKind::kChromaDc;
+  for (std::uint32_t rest = block.nonzero; rest != 0; ++total) {
+    const auto place = static_cast<std::uint32_t>(std::bit_width(rest)) - 1;
+    rest ^= 1U << place;
+    places[total] = static_cast<std::uint8_t>(place);
+    levels[total] = block.levels[(chroma_dc ? static_cast<std::ptrdiff_t>(place) : kZigzag[place]) *
+                                 block.stride];
+  }
+  std::size_t ones = 0;
   std::uint32_t signs = 0;
-  while (ones < std::min(total, 3) && std::abs(value(ones)) == 1) {
-    signs = signs << 1 | (value(ones) < 0 ? 1U : 0U);
+  while (ones < std::min<std::size_t>(total, 3) && std::abs(levels[ones]) == 1) {
+    signs = signs << 1 | (levels[ones] < 0 ? 1U : 0U);
     ++ones;
   }
-  const auto ones_index = static_cast<std::size_t>(ones);
-  const auto total_index = static_cast<std::size_t>(total);
-  out.put(neighbours == kChromaDc ? kChromaDcCoeffToken[ones_index][total_index]
-                                  : kCoeffToken[context_of(neighbours)][ones_index][total_index]);
-  if (total == 0) return;
-  out.put(signs, ones);
-  int suffix_length = total > 10 && ones < 3 ? 1 : 0;
-  for (int i = ones; i < total; ++i) {
-    suffix_length = write_level(out, value(i), suffix_length, i == ones && ones < 3);
+  SliceBits::Cursor bits(out);
+  bits.put(chroma_dc ? kChromaDcCoeffToken[ones][total]
+                     : kCoeffToken[context_of(neighbours)][ones][total]);
+  if (total == 0) return 0;
+  bits.put(signs, static_cast<int>(ones));
+  std::uint32_t suffix_length = total > 10 && ones < 3 ? 1 : 0;
+  for (std::size_t i = ones; i < total; ++i) {
+    const int level = levels[i];
+    const auto magnitude = static_cast<std::uint32_t>(std::abs(level));
+    std::uint32_t value = 2 * magnitude - (level > 0 ? 2 : 1);
+    if (i == ones && ones < 3) value -= 2;  // it cannot be ±1
+    bits.put(value < kTableValues ? kLevelCodes[suffix_length][value]
+                                  : level_code(value, suffix_length));
+    if (suffix_length == 0) suffix_length = 1;
+    if (magnitude > 3U << (suffix_length - 1) && suffix_length < 6) ++suffix_length;
   }
 
-  const auto place = [&](int from_highest) {
-    return static_cast<int>(levels.place[static_cast<std::size_t>(total - 1 - from_highest)]);
-  };
-  int zeros_left = place(0) + 1 - total;
+  // The scan's places from the first that the block may have.
+  const std::size_t count = chroma_dc ? 4 : kind == BlockKind::kAc ? 15 : 16;
+  const std::size_t first = kind == BlockKind::kAc ? 1 : 0;
+  std::size_t zeros_left = places[0] - first + 1 - total;
   if (total < count) {
-    const auto zeros_index = static_cast<std::size_t>(zeros_left);
-    out.put(neighbours == kChromaDc ? kChromaDcTotalZeros[total_index - 1][zeros_index]
-                                    : kTotalZeros[total_index - 1][zeros_index]);
+    bits.put(chroma_dc ? kChromaDcTotalZeros[total - 1][zeros_left]
+                       : kTotalZeros[total - 1][zeros_left]);
   }
-  for (int i = 0; i < total - 1 && zeros_left > 0; ++i) {
-    const int run = place(i) - place(i + 1) - 1;
-    out.put(kRunBefore[static_cast<std::size_t>(std::min(zeros_left, 7) - 1)]
-                      [static_cast<std::size_t>(run)]);
+  for (std::size_t i = 0; i + 1 < total && zeros_left > 0; ++i) {
+    const std::size_t run = std::size_t{places[i]} - places[i + 1] - 1;
+    bits.put(kRunBefore[std::min<std::size_t>(zeros_left, 7) - 1][run]);
     zeros_left -= run;
   }
+  return static_cast<int>(total);
 }
 
 }  // namespace kvm::screen

@@ -13,21 +13,23 @@ namespace kvm::screen {
 // level_prefix above 15).
 inline constexpr int kLargestLevel = 2000;
 
-// The non-zero levels of a block, lowest frequency first.
-struct Levels {
-  std::array<std::int16_t, 16> value;
-  std::array<std::uint8_t, 16> place;  // in scan order, from the first that the block may have
-  int total = 0;
-
-  void add(std::int16_t level, int at) noexcept {  // without a branch: every other level is 0
-    value[static_cast<std::size_t>(total)] = level;
-    place[static_cast<std::size_t>(total)] = static_cast<std::uint8_t>(at);
-    total += level != 0 ? 1 : 0;
-  }
+// The levels of one block among others that lie side by side: level i of the scan is
+// levels[kZigzag[i] * stride].
+struct BlockLevels {
+  const std::int16_t* levels = nullptr;
+  std::ptrdiff_t stride = 1;
+  std::uint32_t nonzero = 0;  // bit i = level i of the scan is not 0
 };
 
-// Writes a block that may have `count` levels (4, 15 or 16). `neighbours`: nC, the mean number of
-// non-zero levels in the blocks left and above; -1 for a chroma DC block.
-void write_residual(SliceBits& out, const Levels& levels, int count, int neighbours) noexcept;
+enum class BlockKind {
+  kWhole,     // 16 levels
+  kAc,        // 15: the scan's first is coded elsewhere
+  kChromaDc,  // 4, in raster order
+};
+
+// Writes a block, returns how many levels are not 0. `neighbours`: nC, the mean of those numbers in
+// the blocks left and above; nothing to a chroma DC block.
+int write_residual(SliceBits& out, const BlockLevels& block, BlockKind kind,
+                   int neighbours) noexcept;
 
 }  // namespace kvm::screen

@@ -18,23 +18,9 @@ inline constexpr std::array<std::array<int, 3>, 6> kForwardClasses{{{13107, 5243
 inline constexpr std::array<std::array<int, 3>, 6> kInverseClasses{
     {{10, 16, 13}, {11, 18, 14}, {13, 20, 16}, {14, 23, 18}, {16, 25, 20}, {18, 29, 23}}};
 
-struct Scales {
-  std::array<std::array<int, 16>, 6> forward{};
-  std::array<std::array<int, 16>, 6> inverse{};
-};
-inline constexpr Scales kScales = [] {
-  Scales scales;
-  for (std::size_t rest = 0; rest < 6; ++rest) {
-    for (std::size_t i = 0; i < 16; ++i) {
-      const bool odd_x = (i & 1) != 0;
-      const bool odd_y = (i & 4) != 0;
-      const std::size_t kind = odd_x && odd_y ? 1 : odd_x != odd_y ? 2 : 0;
-      scales.forward[rest][i] = kForwardClasses[rest][kind];
-      scales.inverse[rest][i] = kInverseClasses[rest][kind];
-    }
-  }
-  return scales;
-}();
+// The column for each position of a block, raster order.
+inline constexpr std::array<std::uint8_t, 16> kPositionKind{0, 2, 0, 2, 2, 1, 2, 1,
+                                                            0, 2, 0, 2, 2, 1, 2, 1};
 
 struct Step {
   std::size_t rest;
@@ -45,6 +31,30 @@ struct Step {
 }
 [[nodiscard]] inline int rounding_offset(int shift, Rounding rounding) noexcept {
   return (1 << shift) / (rounding == Rounding::kIntra ? 3 : 6);
+}
+
+// level = (|coefficient| + bias) × scale >> 16, for the three kinds of position.
+struct QuantiserStep {
+  std::array<std::uint16_t, 3> scale{};
+  std::array<std::uint16_t, 3> bias{};
+};
+inline constexpr auto kQuantiserSteps = [] {
+  std::array<std::array<QuantiserStep, 52>, 2> steps{};
+  for (std::size_t inter = 0; inter < 2; ++inter) {
+    for (std::size_t quantiser = 0; quantiser < 52; ++quantiser) {
+      for (std::size_t kind = 0; kind < 3; ++kind) {
+        const int scale = 2 * kForwardClasses[quantiser % 6][kind] >> quantiser / 6;
+        steps[inter][quantiser].scale[kind] = static_cast<std::uint16_t>(scale);
+        steps[inter][quantiser].bias[kind] =
+            static_cast<std::uint16_t>(65536 / ((inter != 0 ? 6 : 3) * scale));
+      }
+    }
+  }
+  return steps;
+}();
+[[nodiscard]] inline const QuantiserStep& quantiser_step(int quantiser,
+                                                         Rounding rounding) noexcept {
+  return kQuantiserSteps[rounding == Rounding::kInter ? 1 : 0][static_cast<std::size_t>(quantiser)];
 }
 
 }  // namespace kvm::screen

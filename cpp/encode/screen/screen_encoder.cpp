@@ -6,13 +6,14 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "convert/convert.hpp"
 #include "encode/presets.hpp"
 
 namespace kvm {
 namespace screen {
 namespace {
 
-constexpr std::array kFormats{PixelFormat::kI420};
+constexpr std::array kFormats{PixelFormat::kBgra, PixelFormat::kI420};
 // Finer needs levels that Baseline cannot write.
 constexpr int kFinestQuantiser = 10;
 
@@ -62,7 +63,9 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   rows_ = (format.height + kTile - 1) / kTile;
   for (Planes& planes : source_) planes = Planes(cols_, rows_);
   for (Planes& planes : decoded_) planes = Planes(cols_, rows_);
-  last_changed_ = TileMap(cols_ * kTile, rows_ * kTile);
+  const bool bgra = format.pixel_format == PixelFormat::kBgra;
+  last_changed_ =
+      TileMap(bgra ? format.bgra_width : format.width, bgra ? format.bgra_height : format.height);
   owed_ = last_changed_;
   sharpened_ = last_changed_;
   next_sharpened_ = 0;
@@ -74,34 +77,51 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   is_open_ = true;
 }
 
-// Copies changed tiles into the newest source picture; the last row and column are repeated.
-void ScreenEncoder::take_source(const CpuPlanes& planes, const TileMap& tiles) {
+void ScreenEncoder::take_source(const CpuPlanes& planes, const TileMap& tiles,
+                                const Planes& to) const {
+  if (format_.pixel_format == PixelFormat::kBgra) {
+    convert_tiles(planes, tiles, PixelFormat::kI420, to.as_cpu_planes());
+  } else {
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const int divide = plane == 0 ? 1 : 2;
+      tiles.for_each_run([&](int row, int begin, int end) {
+        const Rect rect = tiles.run_rect(row, begin, end);
+        for (int y = rect.y / divide; y < rect.bottom() / divide; ++y) {
+          std::memcpy(to[plane].at(rect.x / divide, y),
+                      planes.data[plane] + y * planes.stride[plane] + rect.x / divide,
+                      static_cast<std::size_t>(rect.width / divide));
+        }
+      });
+    }
+  }
+  repeat_edges(tiles, to);
+}
+
+// The last column and row, up to whole macroblocks.
+void ScreenEncoder::repeat_edges(const TileMap& tiles, const Planes& to) const {
+  const bool right = format_.width % kTile != 0;
+  const bool below = format_.height % kTile != 0;
+  if (!right && !below) return;
   for (std::size_t plane = 0; plane < 3; ++plane) {
-    const Plane& to = source_[current_][plane];
     const int tile = plane == 0 ? kTile : kTile / 2;
     const int width = plane == 0 ? format_.width : format_.width / 2;
     const int height = plane == 0 ? format_.height : format_.height / 2;
-    const std::uint8_t* from = planes.data[plane];
-    const std::ptrdiff_t stride = planes.stride[plane];
     tiles.for_each_run([&](int row, int begin, int end) {
-      const int x = begin * tile;
-      const int right = std::min(end * tile, width);
-      for (int y = row * tile; y < (row + 1) * tile; ++y) {
-        std::uint8_t* line = to.at(0, y);
-        std::memcpy(line + x, from + std::min(y, height - 1) * stride + x,
-                    static_cast<std::size_t>(right - x));
-        std::fill(line + right, line + end * tile, line[right - 1]);
+      if (right && end == cols_) {
+        for (int y = row * tile; y < std::min((row + 1) * tile, height); ++y) {
+          std::uint8_t* line = to[plane].at(0, y);
+          std::fill(line + width, line + cols_ * tile, line[width - 1]);
+        }
+      }
+      if (below && row == rows_ - 1) {
+        const std::uint8_t* last = to[plane].at(begin * tile, height - 1);
+        for (int y = height; y < rows_ * tile; ++y) {
+          std::memcpy(to[plane].at(begin * tile, y), last,
+                      static_cast<std::size_t>((end - begin) * tile));
+        }
       }
     });
   }
-}
-
-SourceBlock ScreenEncoder::block_at(int col, int row) const {
-  const Planes& source = source_[current_];
-  return {.luma = source[0].at(col * kTile, row * kTile),
-          .luma_stride = source[0].stride,
-          .chroma = {source[1].at(col * 8, row * 8), source[2].at(col * 8, row * 8)},
-          .chroma_stride = source[1].stride};
 }
 
 void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser) {
@@ -113,6 +133,7 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
   SliceSetup setup{.intra = idr,
                    .quantiser = quantiser,
                    .vertical_reach = header_.vertical_reach,
+                   .source = &source_[current_],
                    .old_source = &source_[old],
                    .reference = &decoded_[old],
                    .picture = &decoded_[current_],
@@ -127,18 +148,17 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
     const std::uint8_t* coarse = sharpened_.row_ptr(row);
     for (int col = 0; col < cols_;) {
       int end = col;
-      while (end < cols_ && (changed[end] | coarse[end]) == 0) ++end;
-      coder_.skip(col, end, row);
-      for (col = end; col < cols_ && (changed[col] | coarse[col]) != 0; ++col) {
-        const SourceBlock source = block_at(col, row);
-        if (coarse[col] != 0) {
-          coder_.refine(col, row, source, sharp_quantiser());
-        } else if (refine) {
-          coder_.refine(col, row, source, quantiser);
-        } else {
-          coder_.code(col, row, source);
-        }
+      if (coarse[col] != 0 || (refine && changed[col] != 0)) {
+        coder_.refine(col, row, coarse[col] != 0 ? sharp_quantiser() : quantiser);
+        ++end;
+      } else if (changed[col] != 0) {
+        while (end < cols_ && changed[end] != 0 && coarse[end] == 0) ++end;
+        coder_.code(col, end, row);
+      } else {
+        while (end < cols_ && (changed[end] | coarse[end]) == 0) ++end;
+        coder_.skip(col, end, row);
       }
+      col = end;
     }
   }
   coder_.end();
@@ -153,7 +173,6 @@ int ScreenEncoder::sharp_quantiser() const {
 // While something large moves there are no spare pictures to refine what stands still beside it: so
 // every picture takes a few macroblocks along.
 void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
-  sharpened_.clear();
   constexpr std::size_t kLargeChange = 64;  // tiles; after a smaller one refinement follows soon
   constexpr int kMost = 64;
   constexpr double kReserve = 0.1;  // seconds of the ceiling
@@ -183,36 +202,39 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
   } else {
     tiles.merge(*hints.damage);
   }
-  detail_.update(planes, idr ? nullptr : &tiles);
-  const int quantiser = std::max(
-      kFinestQuantiser, quantiser_.choose(kind, hints.refine_step, detail_, hints.wall_ns));
-  const bool hold = kind == PictureKind::kChange && quantiser_.must_hold();
-  if (hold) {
-    owed_ = tiles;
-    tiles.clear();
-  } else {
-    owed_.clear();
-  }
-  if (refine) {
-    for (int row = 0; row < rows_; ++row) {
-      for (int col = 0; col < cols_; ++col) {
-        if (coder_.quality(col, row) > quantiser) tiles.set(col, row);
-      }
-    }
-  }
-
   // The older pictures become the newest: they catch up with what changed since and is not written
   // anew now.
   const std::size_t old = current_;
-  current_ = 1 - current_;
+  const std::size_t next = 1 - current_;
   last_changed_.subtract(tiles);
-  bring_up(source_[old], source_[current_], last_changed_);
-  bring_up(decoded_[old], decoded_[current_], last_changed_);
-  take_source(planes, tiles);
+  bring_up(source_[old], source_[next], last_changed_);
+  take_source(planes, tiles, source_[next]);
+  detail_.update(source_[next].as_cpu_planes(), idr ? nullptr : &tiles);
+  const int quantiser = std::max(
+      kFinestQuantiser, quantiser_.choose(kind, hints.refine_step, detail_, hints.wall_ns));
+  const bool hold = kind == PictureKind::kChange && quantiser_.must_hold();
   sharpened_.clear();
-  if (kind == PictureKind::kChange && !hold) choose_sharpened(tiles);
-  last_changed_ = tiles;
-  last_changed_.merge(sharpened_);
+  if (hold) {
+    // The picture before is shown once more; what was taken stays in the older source picture.
+    owed_ = tiles;
+    last_changed_.merge(tiles);
+    tiles.clear();
+  } else {
+    owed_.clear();
+    if (refine) {
+      for (int row = 0; row < rows_; ++row) {
+        for (int col = 0; col < cols_; ++col) {
+          if (coder_.quality(col, row) > quantiser) tiles.set(col, row);
+        }
+      }
+    } else if (!idr) {
+      choose_sharpened(tiles);
+    }
+    bring_up(decoded_[old], decoded_[next], last_changed_);
+    last_changed_ = tiles;
+    last_changed_.merge(sharpened_);
+    current_ = next;
+  }
 
   if (idr) frame_num_ = 0;
   code_picture(idr, refine, tiles, quantiser);
@@ -236,9 +258,7 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
 }
 
 CpuPlanes ScreenEncoder::decoded() const {
-  const Planes& picture = decoded_[current_];
-  return {{picture[0].data, picture[1].data, picture[2].data},
-          {picture[0].stride, picture[1].stride, picture[2].stride}};
+  return decoded_[current_].as_cpu_planes();
 }
 
 }  // namespace screen

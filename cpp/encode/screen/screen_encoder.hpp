@@ -28,11 +28,12 @@ class ScreenEncoder final : public Encoder {
   [[nodiscard]] CpuPlanes decoded() const;
 
  private:
-  void take_source(const CpuPlanes& planes, const TileMap& tiles);
+  // Bring changed tiles into a picture of whole macroblocks.
+  void take_source(const CpuPlanes& planes, const TileMap& tiles, const Planes& to) const;
+  void repeat_edges(const TileMap& tiles, const Planes& to) const;
   void code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser);
   void choose_sharpened(const TileMap& tiles);
   [[nodiscard]] int sharp_quantiser() const;
-  [[nodiscard]] SourceBlock block_at(int col, int row) const;
 
   bool is_open_ = false;
   EncoderFormat format_;
@@ -42,11 +43,11 @@ class ScreenEncoder final : public Encoder {
   bool has_reference_ = false;
   int frame_num_ = 0;
   int idr_pic_id_ = 0;
-  // Two of each, taking turns: [current_] is the newest.
+  // Two of each, taking turns: [current_] is the newest that was coded.
   std::array<Planes, 2> source_;
   std::array<Planes, 2> decoded_;
   std::size_t current_ = 0;
-  TileMap last_changed_;  // source and decoded tiles that differ between the two
+  TileMap last_changed_;  // tiles that may differ between the two
   TileMap owed_;          // changed, but held back to keep under the ceiling
   TileMap sharpened_;     // unchanged, coded again in this picture
   int next_sharpened_ = 0;

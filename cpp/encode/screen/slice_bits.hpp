@@ -26,13 +26,43 @@ class SliceBits {
   void reserve(std::size_t bytes) {
     if (used_ + bytes + kSlack > bytes_.size()) bytes_.resize(2 * (used_ + bytes + kSlack));
   }
-  // count: 0 … 32; `value` has no bits above it.
-  void put(std::uint32_t value, int count) noexcept {
-    pending_ = pending_ << count | value;
-    pending_count_ += count;
-    if (pending_count_ >= 32) flush_word();
-  }
-  void put(Code code) noexcept { put(code.bits, code.length); }
+  // Writes many code words: keeps what is pending in registers until it ends.
+  class Cursor {
+   public:
+    explicit Cursor(SliceBits& bits) noexcept
+        : bits_(bits),
+          at_(bits.bytes_.data() + bits.used_),
+          pending_(bits.pending_),
+          count_(bits.pending_count_) {}
+    Cursor(const Cursor&) = delete;
+    Cursor& operator=(const Cursor&) = delete;
+    ~Cursor() {
+      bits_.used_ = static_cast<std::size_t>(at_ - bits_.bytes_.data());
+      bits_.pending_ = pending_;
+      bits_.pending_count_ = count_;
+    }
+    // count: 0 … 32; `value` has no bits above it.
+    void put(std::uint32_t value, int count) noexcept {
+      pending_ = pending_ << count | value;
+      count_ += count;
+      if (count_ < 32) return;
+      count_ -= 32;
+      const auto word = static_cast<std::uint32_t>(pending_ >> count_);
+      at_[0] = static_cast<std::uint8_t>(word >> 24);
+      at_[1] = static_cast<std::uint8_t>(word >> 16);
+      at_[2] = static_cast<std::uint8_t>(word >> 8);
+      at_[3] = static_cast<std::uint8_t>(word);
+      at_ += 4;
+    }
+    void put(Code code) noexcept { put(code.bits, code.length); }
+
+   private:
+    SliceBits& bits_;
+    std::uint8_t* at_;
+    std::uint64_t pending_;
+    int count_;
+  };
+  void put(std::uint32_t value, int count) noexcept { Cursor(*this).put(value, count); }
   // Exp-Golomb, unsigned: below 65535 (a macroblock count, a type, a vector difference).
   void ue(std::uint32_t value) noexcept {
     const auto length = static_cast<int>(std::bit_width(value + 1U));
@@ -60,17 +90,6 @@ class SliceBits {
 
  private:
   static constexpr std::size_t kSlack = 16;
-
-  void flush_word() noexcept {
-    pending_count_ -= 32;
-    const auto word = static_cast<std::uint32_t>(pending_ >> pending_count_);
-    std::uint8_t* out = bytes_.data() + used_;
-    out[0] = static_cast<std::uint8_t>(word >> 24);
-    out[1] = static_cast<std::uint8_t>(word >> 16);
-    out[2] = static_cast<std::uint8_t>(word >> 8);
-    out[3] = static_cast<std::uint8_t>(word);
-    used_ += 4;
-  }
 
   std::vector<std::uint8_t> bytes_;
   std::size_t used_ = 0;

@@ -2,35 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
+#include <cstring>
 
 namespace kvm::screen {
 namespace {
 
-constexpr int kMaxCandidates = 16;
 constexpr std::size_t kMacroblockBytes = 4096;  // more than any macroblock can take
-constexpr int kHorizontalReach = 2000;          // A.3.1: 2048 in every level
+// Text that moves by an odd number of lines keeps its luma exactly, but its colour lands between
+// two chroma rows and blurs a little. What so many bits would mend is left to refinement: nobody
+// sees it while it moves, and coding it is half the work and half the bits of a scroll.
+constexpr int kChromaBits = 200;
 
 [[nodiscard]] int median(int a, int b, int c) noexcept {
   return std::max(std::min(a, b), std::min(std::max(a, b), c));
-}
-
-class Candidates {
- public:
-  void add(Vector vector) noexcept {
-    if (count_ == list_.size()) return;
-    const auto end = list_.begin() + static_cast<std::ptrdiff_t>(count_);
-    if (std::find(list_.begin(), end, vector) == end) list_[count_++] = vector;
-  }
-  [[nodiscard]] std::span<const Vector> list() const noexcept { return {list_.data(), count_}; }
-
- private:
-  std::array<Vector, kMaxCandidates> list_;
-  std::size_t count_ = 0;
-};
-
-[[nodiscard]] int bits_of_difference(int pixels) noexcept {
-  return 2 * static_cast<int>(std::bit_width(static_cast<unsigned>(std::abs(pixels)) * 8U)) + 1;
 }
 
 }  // namespace
@@ -56,6 +40,14 @@ const SliceCoder::State& SliceCoder::state_at(int col, int row) const noexcept {
   static const State skipped;
   const State& state = states_[index(col, row)];
   return state.picture == picture_number_ ? state : skipped;
+}
+
+SourceBlock SliceCoder::source_at(int col, int row) const noexcept {
+  const Planes& source = *setup_.source;
+  return {.luma = source[0].at(col * kTile, row * kTile),
+          .luma_stride = source[0].stride,
+          .chroma = {source[1].at(col * 8, row * 8), source[2].at(col * 8, row * 8)},
+          .chroma_stride = source[1].stride};
 }
 
 SliceCoder::Around SliceCoder::around(int col, int row) const noexcept {
@@ -96,88 +88,6 @@ Vector SliceCoder::skip_vector(const Around& around) noexcept {  // 8.4.1.1
   return predicted_vector(around);
 }
 
-bool SliceCoder::allowed(int col, int row, Vector vector) const noexcept {
-  if (std::abs(vector.x) > kHorizontalReach || std::abs(vector.y) > setup_.vertical_reach)
-    return false;
-  const int x = col * kTile + vector.x;
-  const int y = row * kTile + vector.y;
-  return x >= 0 && y >= 0 && x <= (cols_ - 1) * kTile && y <= (rows_ - 1) * kTile;
-}
-
-bool SliceCoder::find_exact(int col, int row, const SourceBlock& source,
-                            std::span<const Vector> candidates, Inter& found) const noexcept {
-  const Planes& old = *setup_.old_source;
-  for (const Vector vector : candidates) {
-    if (!allowed(col, row, vector)) continue;
-    const Plane& luma = old[0];
-    if (!equal16(source.luma, source.luma_stride,
-                 luma.at(col * kTile + vector.x, row * kTile + vector.y), luma.stride)) {
-      continue;
-    }
-    found.vector = vector;
-    found.exact_luma = true;
-    found.exact_chroma = ((vector.x | vector.y) & 1) == 0;
-    for (std::size_t plane = 0; found.exact_chroma && plane < 2; ++plane) {
-      const Plane& chroma = old[plane + 1];
-      found.exact_chroma =
-          equal8(source.chroma[plane], source.chroma_stride,
-                 chroma.at(col * 8 + vector.x / 2, row * 8 + vector.y / 2), chroma.stride);
-    }
-    return true;
-  }
-  return false;
-}
-
-SliceCoder::Inter SliceCoder::search(int col, int row, const SourceBlock& source,
-                                     std::span<const Vector> candidates,
-                                     Vector predicted) const noexcept {
-  const Plane& luma = (*setup_.reference)[0];
-  const auto cost_of = [&](Vector vector) {
-    const int bits =
-        bits_of_difference(vector.x - predicted.x) + bits_of_difference(vector.y - predicted.y);
-    return lambda_ * bits + difference16(source.luma, source.luma_stride,
-                                         luma.at(col * kTile + vector.x, row * kTile + vector.y),
-                                         luma.stride);
-  };
-  Inter best{.vector = {}, .cost = cost_of({})};
-  const auto consider = [&](Vector vector) {
-    if (!allowed(col, row, vector)) return false;
-    const int cost = cost_of(vector);
-    if (cost >= best.cost) return false;
-    best = {.vector = vector, .cost = cost};
-    return true;
-  };
-  for (const Vector vector : candidates) consider(vector);
-  constexpr int kDiamondSteps = 12;
-  for (int step = 0; step < kDiamondSteps; ++step) {
-    const Vector from = best.vector;
-    bool better = false;
-    for (const Vector offset : {Vector{0, -1}, Vector{0, 1}, Vector{-1, 0}, Vector{1, 0}}) {
-      better |= consider({from.x + offset.x, from.y + offset.y});
-    }
-    if (!better) break;
-  }
-  return best;
-}
-
-SliceCoder::Intra SliceCoder::choose_intra(int col, int row, const SourceBlock& source,
-                                           Neighbours neighbours) const noexcept {
-  const Plane& luma = (*setup_.picture)[0];
-  const std::uint8_t* pixels = luma.at(col * kTile, row * kTile);
-  std::array<std::uint8_t, 256> prediction;
-  constexpr int kModeBits = 6;  // type, chroma's mode
-  Intra best{.cost = 1 << 30};
-  for (const IntraMode mode : {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal}) {
-    if (mode == IntraMode::kVertical && !neighbours.top) continue;
-    if (mode == IntraMode::kHorizontal && !neighbours.left) continue;
-    predict_luma(mode, neighbours, pixels, luma.stride, prediction.data(), 16);
-    const int cost =
-        lambda_ * kModeBits + difference16(source.luma, source.luma_stride, prediction.data(), 16);
-    if (cost < best.cost) best = {.mode = mode, .cost = cost};
-  }
-  return best;
-}
-
 // The coarsest of what lies under a macroblock at `vector`.
 int SliceCoder::inherited_quality(int col, int row, Vector vector) const noexcept {
   const int x = col * kTile + vector.x;
@@ -191,41 +101,10 @@ int SliceCoder::inherited_quality(int col, int row, Vector vector) const noexcep
   return coarsest;
 }
 
-void SliceCoder::code(int col, int row, const SourceBlock& source) {
-  out_->reserve(kMacroblockBytes);
-  const Around near = around(col, row);
-  if (setup_.intra) {
-    code_intra(col, row, source, choose_intra(col, row, source, near.available()), near);
-    return;
-  }
-  const Vector predicted = predicted_vector(near);
-  Candidates candidates;
-  candidates.add(skip_vector(near));
-  candidates.add(predicted);
-  for (const State* state : {near.left, near.top, near.corner}) {
-    if (state != nullptr && !state->intra) candidates.add(state->vector);
-  }
-  for (const Vector vector : setup_.displacements) candidates.add(vector);
-  candidates.add({});
-
-  Inter inter;
-  if (find_exact(col, row, source, candidates.list(), inter)) {
-    code_inter(col, row, source, inter, near);
-    return;
-  }
-  inter = search(col, row, source, candidates.list(), predicted);
-  const Intra intra = choose_intra(col, row, source, near.available());
-  if (intra.cost < inter.cost) {
-    code_intra(col, row, source, intra, near);
-  } else {
-    code_inter(col, row, source, inter, near);
-  }
-}
-
-void SliceCoder::refine(int col, int row, const SourceBlock& source, int quantiser) {
-  out_->reserve(kMacroblockBytes);
+void SliceCoder::refine(int col, int row, int quantiser) {
   quantiser_ = quantiser;
-  code_inter(col, row, source, {}, around(col, row));
+  predict_inter(col, row, 1, {});
+  code_inter(col, row, {}, around(col, row));
   quantiser_ = setup_.quantiser;
 }
 
@@ -262,28 +141,51 @@ void SliceCoder::write_quantiser() {
   written_quantiser_ = quantiser_;
 }
 
-void SliceCoder::code_inter(int col, int row, const SourceBlock& source, const Inter& inter,
-                            const Around& around) {
-  const Vector vector = inter.vector;
-  const Planes& reference = *setup_.reference;
-  Planes& picture = *setup_.picture;
-  const Plane& luma = picture[0];
-  copy_block<16>(reference[0].at(col * kTile + vector.x, row * kTile + vector.y),
-                 reference[0].stride, luma.at(col * kTile, row * kTile), luma.stride);
-  for (std::size_t plane = 1; plane < 3; ++plane) {
-    compensate_chroma(reference[plane], col * 8, row * 8, vector,
-                      picture[plane].at(col * 8, row * 8), picture[plane].stride);
+// Between what stands in the picture and the source.
+int SliceCoder::chroma_difference(int col, int row, const SourceBlock& source) const noexcept {
+  int sum = 0;
+  for (std::size_t plane = 0; plane < 2; ++plane) {
+    const Plane& picture = (*setup_.picture)[plane + 1];
+    sum += difference_of_rows<8>(source.chroma[plane], source.chroma_stride,
+                                 picture.at(col * 8, row * 8), picture.stride, 8);
   }
+  return sum;
+}
+
+// Brings what lies at `vector` into the picture, for `count` macroblocks of a row.
+void SliceCoder::predict_inter(int col, int row, int count, Vector vector) const noexcept {
+  const Plane& from = (*setup_.reference)[0];
+  const Plane& to = (*setup_.picture)[0];
+  for (int y = row * kTile; y < (row + 1) * kTile; ++y) {
+    std::memcpy(to.at(col * kTile, y), from.at(col * kTile + vector.x, y + vector.y),
+                static_cast<std::size_t>(count * kTile));
+  }
+  for (std::size_t plane = 1; plane < 3; ++plane) {
+    const Plane& chroma = (*setup_.picture)[plane];
+    compensate_chroma((*setup_.reference)[plane], col * 8, row * 8, count * 8, vector,
+                      chroma.at(col * 8, row * 8), chroma.stride);
+  }
+}
+
+// The prediction is in the picture already.
+void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& around) {
+  out_->reserve(kMacroblockBytes);
+  const Vector vector = inter.vector;
+  const SourceBlock source = source_at(col, row);
   residual_.pattern = 0;
   if (!inter.exact_luma) luma_inter(col, row, source);
-  if (!inter.exact_chroma) chroma(col, row, source, Rounding::kInter);
+  const bool blurred = !inter.exact_chroma && inter.exact_luma &&
+                       chroma_difference(col, row, source) < kChromaBits * lambda_;
+  if (!inter.exact_chroma && !blurred) chroma(col, row, source, Rounding::kInter);
 
   State& state = states_[index(col, row)];
   const Vector skips = skip_vector(around);
   const Vector predicted = predicted_vector(around);
   state = {.picture = picture_number_, .intra = false, .vector = vector};
   quality_[index(col, row)] = static_cast<std::uint8_t>(
-      inter.exact_luma ? inherited_quality(col, row, vector) : quantiser_);
+      !inter.exact_luma ? quantiser_
+      : blurred         ? std::max(quantiser_, inherited_quality(col, row, vector))
+                        : inherited_quality(col, row, vector));
   if (residual_.pattern == 0 && vector == skips) {
     ++skipped_;
     return;
@@ -310,8 +212,9 @@ void SliceCoder::code_inter(int col, int row, const SourceBlock& source, const I
   }
 }
 
-void SliceCoder::code_intra(int col, int row, const SourceBlock& source, const Intra& intra,
-                            const Around& around) {
+void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& around) {
+  out_->reserve(kMacroblockBytes);
+  const SourceBlock source = source_at(col, row);
   Planes& picture = *setup_.picture;
   const Plane& luma = picture[0];
   std::uint8_t* pixels = luma.at(col * kTile, row * kTile);

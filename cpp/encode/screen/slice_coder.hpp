@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,13 +28,15 @@ struct SliceSetup {
   bool intra = false;  // an IDR picture
   int quantiser = 26;
   int vertical_reach = 0;              // of vectors, full pixels: what the level allows
+  const Planes* source = nullptr;      // as the picture should look
   const Planes* old_source = nullptr;  // what the reference was coded from
   const Planes* reference = nullptr;   // the decoder's last picture
   Planes* picture = nullptr;  // the decoder's next picture; unchanged parts are there already
   std::span<const Vector> displacements;  // where content seems to have come from, likeliest first
 };
 
-// Macroblocks must be given in raster order, each once: code(), refine() or skip().
+// Macroblocks must be given in raster order, each once: code(), refine() or skip(). `col` to `end`
+// are macroblocks of one row.
 class SliceCoder {
  public:
   SliceCoder() = default;
@@ -42,10 +45,10 @@ class SliceCoder {
   // `out` holds the slice header already.
   void begin(const SliceSetup& setup, SliceBits& out);
   // Content that changed, in any way.
-  void code(int col, int row, const SourceBlock& source);
-  // Content that did not move, to be brought closer to `source` with a quantiser of its own.
-  void refine(int col, int row, const SourceBlock& source, int quantiser);
-  // Unchanged macroblocks from `col` to `end` of a row.
+  void code(int col, int end, int row);
+  // Content that did not move, to be brought closer to the source with a quantiser of its own.
+  void refine(int col, int row, int quantiser);
+  // Unchanged macroblocks.
   void skip(int col, int end, int row);
   // Writes what is pending of a run of skipped macroblocks.
   void end();
@@ -74,11 +77,9 @@ class SliceCoder {
     ChromaBlocks chroma;
     Block4 luma_dc;  // Intra_16x16 only
     std::array<ChromaDc, 2> chroma_dc;
-    std::array<Levels, 16> luma_levels;   // of the blocks that have any
-    std::array<Levels, 8> chroma_levels;  // AC
-    std::uint32_t luma_blocks = 0;        // those with levels
-    std::uint32_t chroma_blocks = 0;      // without their DC
-    unsigned pattern = 0;                 // CodedBlockPatternLuma | CodedBlockPatternChroma << 4
+    Occupied<16> luma_used;
+    Occupied<8> chroma_used;  // AC
+    unsigned pattern = 0;     // CodedBlockPatternLuma | CodedBlockPatternChroma << 4
   };
   struct Inter {
     Vector vector;
@@ -100,18 +101,21 @@ class SliceCoder {
   [[nodiscard]] static Vector predicted_vector(const Around& around) noexcept;
   [[nodiscard]] static Vector skip_vector(const Around& around) noexcept;
   [[nodiscard]] bool allowed(int col, int row, Vector vector) const noexcept;
-  [[nodiscard]] bool find_exact(int col, int row, const SourceBlock& source,
-                                std::span<const Vector> candidates, Inter& found) const noexcept;
-  [[nodiscard]] Inter search(int col, int row, const SourceBlock& source,
-                             std::span<const Vector> candidates, Vector predicted) const noexcept;
-  [[nodiscard]] Intra choose_intra(int col, int row, const SourceBlock& source,
-                                   Neighbours neighbours) const noexcept;
+  [[nodiscard]] SourceBlock source_at(int col, int row) const noexcept;
+  [[nodiscard]] bool exact_chroma(int col, int row, Vector vector) const noexcept;
+  [[nodiscard]] std::optional<Vector> find_exact(int col, int row,
+                                                 std::span<const Vector> candidates) const noexcept;
+  [[nodiscard]] int moved_together(int col, int end, int row, Vector vector) const noexcept;
+  [[nodiscard]] Inter search(int col, int row, std::span<const Vector> candidates,
+                             Vector predicted) const noexcept;
+  [[nodiscard]] Intra choose_intra(int col, int row) const noexcept;
+  [[nodiscard]] int chroma_difference(int col, int row, const SourceBlock& source) const noexcept;
   [[nodiscard]] int inherited_quality(int col, int row, Vector vector) const noexcept;
 
-  void code_inter(int col, int row, const SourceBlock& source, const Inter& inter,
-                  const Around& around);
-  void code_intra(int col, int row, const SourceBlock& source, const Intra& intra,
-                  const Around& around);
+  int code_changed(int col, int end, int row);
+  void predict_inter(int col, int row, int count, Vector vector) const noexcept;
+  void code_inter(int col, int row, const Inter& inter, const Around& around);
+  void code_intra(int col, int row, const Intra& intra, const Around& around);
   // Levels from source and the prediction that stands in the picture; then adds them to it.
   void luma_inter(int col, int row, const SourceBlock& source);
   void luma_intra(int col, int row, const SourceBlock& source);

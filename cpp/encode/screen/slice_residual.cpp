@@ -1,5 +1,6 @@
 // The residual half of SliceCoder: transform, quantisation, reconstruction, levels.
 #include <algorithm>
+#include <bit>
 
 #include "encode/screen/residual.hpp"
 #include "encode/screen/slice_coder.hpp"
@@ -18,37 +19,35 @@ namespace {
   return block_row(i) * 4 + block_col(i);
 }
 
-// The levels of a block from position `first` of the scan on.
-template <std::size_t kCount>
-[[nodiscard]] Levels scanned(const Blocks<kCount>& blocks, std::size_t block, int first) noexcept {
-  Levels levels;
-  for (int i = first; i < 16; ++i) {
-    levels.add(blocks.at[kZigzag[static_cast<std::size_t>(i)]][block], i - first);
-  }
-  return levels;
-}
-
 // How much the levels of a block are worth. A lone ±1 far out costs more bits than it brings;
 // anything larger is always worth it.
 constexpr int kWorthBlock8 = 4;      // an 8×8 of luma below this is left out
 constexpr int kWorthMacroblock = 6;  // all luma
 constexpr int kWorthChroma = 7;      // the AC of one chroma plane
-[[nodiscard]] int worth(const Levels& levels) noexcept {
+[[nodiscard]] int worth(std::uint32_t nonzero, std::uint32_t large) noexcept {
+  if (large != 0) return 9;
   static constexpr std::array<std::uint8_t, 16> kByRun{3, 2, 2, 1, 1, 1, 0, 0,
                                                        0, 0, 0, 0, 0, 0, 0, 0};
   int score = 0;
-  int next = 0;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(levels.total); ++i) {
-    if (levels.value[i] > 1 || levels.value[i] < -1) return 9;
-    score += kByRun[static_cast<std::size_t>(levels.place[i] - next)];
-    next = levels.place[i] + 1;
+  for (std::uint32_t rest = nonzero; rest != 0;) {
+    const auto run = static_cast<std::uint32_t>(std::countr_zero(rest));
+    score += kByRun[run];
+    rest >>= run + 1;
   }
   return score;
 }
 
 template <std::size_t kCount>
-void clear_block(Blocks<kCount>& blocks, std::size_t block) noexcept {
+void clear_block(Blocks<kCount>& blocks, Occupied<kCount>& occupied, std::size_t block) noexcept {
+  if (occupied.nonzero[block] == 0) return;
   for (auto& position : blocks.at) position[block] = 0;
+  occupied.nonzero[block] = 0;
+}
+template <std::size_t kCount>
+[[nodiscard]] bool any_of(const Occupied<kCount>& occupied) noexcept {
+  std::uint32_t all = 0;
+  for (const std::uint16_t nonzero : occupied.nonzero) all |= nonzero;
+  return all != 0;
 }
 
 // 9.2.1: nC from the numbers left and above; -1 = that block is outside the picture.
@@ -64,26 +63,20 @@ void SliceCoder::luma_inter(int col, int row, const SourceBlock& source) {
   std::uint8_t* pixels = plane.at(col * kTile, row * kTile);
   LumaBlocks& blocks = residual_.luma;
   forward_luma(source.luma, source.luma_stride, pixels, plane.stride, blocks);
-  std::uint32_t& used = residual_.luma_blocks;
-  used = quantise(blocks, quantiser_, Rounding::kInter);
-  if (used == 0) return;
+  Occupied<16>& used = residual_.luma_used;
+  quantise(blocks, quantiser_, Rounding::kInter, used);
+  if (!any_of(used)) return;
   int total = 0;
   for (std::size_t eighth = 0; eighth < 4; ++eighth) {
     int score = 0;
-    for (std::size_t i = eighth * 4; i < eighth * 4 + 4; ++i) {
-      if ((used >> raster(i) & 1U) == 0) continue;
-      residual_.luma_levels[raster(i)] = scanned(blocks, raster(i), 0);
-      score += worth(residual_.luma_levels[raster(i)]);
-    }
+    for (std::size_t i = eighth * 4; i < eighth * 4 + 4; ++i)
+      score += worth(used.nonzero[raster(i)], used.large[raster(i)]);
     if (score >= kWorthBlock8) {
       total += score;
       residual_.pattern |= 1U << eighth;
       continue;
     }
-    for (std::size_t i = eighth * 4; i < eighth * 4 + 4; ++i) {
-      if ((used >> raster(i) & 1U) != 0) clear_block(blocks, raster(i));
-      used &= ~(1U << raster(i));
-    }
+    for (std::size_t i = eighth * 4; i < eighth * 4 + 4; ++i) clear_block(blocks, used, raster(i));
   }
   if (total < kWorthMacroblock) {
     residual_.pattern &= ~15U;
@@ -99,12 +92,9 @@ void SliceCoder::luma_intra(int col, int row, const SourceBlock& source) {
   forward_luma(source.luma, source.luma_stride, pixels, plane.stride, blocks);
   residual_.luma_dc = blocks.at[0];
   blocks.at[0].fill(0);
-  residual_.luma_blocks = quantise(blocks, quantiser_, Rounding::kIntra);
+  quantise(blocks, quantiser_, Rounding::kIntra, residual_.luma_used);
   quantise_luma_dc(residual_.luma_dc, quantiser_);
-  if (residual_.luma_blocks != 0) residual_.pattern |= 15U;
-  for (std::size_t i = 0; i < 16; ++i) {
-    if ((residual_.luma_blocks >> i & 1U) != 0) residual_.luma_levels[i] = scanned(blocks, i, 1);
-  }
+  if (any_of(residual_.luma_used)) residual_.pattern |= 15U;
   Block4 dc = residual_.luma_dc;
   dequantise_luma_dc(dc, quantiser_);
   add_luma(blocks, dc.data(), quantiser_, pixels, plane.stride);
@@ -125,23 +115,17 @@ void SliceCoder::chroma(int col, int row, const SourceBlock& source, Rounding ro
     any_dc |= quantise_chroma_dc(dc, quantiser, rounding);
   }
   blocks.at[0].fill(0);
-  std::uint32_t& used = residual_.chroma_blocks;
-  used = quantise(blocks, quantiser, rounding);
+  Occupied<8>& used = residual_.chroma_used;
+  quantise(blocks, quantiser, rounding, used);
   for (std::size_t c = 0; c < 2; ++c) {
     int score = 0;
-    for (std::size_t i = c * 4; i < c * 4 + 4; ++i) {
-      if ((used >> i & 1U) == 0) continue;
-      residual_.chroma_levels[i] = scanned(blocks, i, 1);
-      score += worth(residual_.chroma_levels[i]);
-    }
+    for (std::size_t i = c * 4; i < c * 4 + 4; ++i) score += worth(used.nonzero[i], used.large[i]);
     if (score >= kWorthChroma) continue;
-    for (std::size_t i = c * 4; i < c * 4 + 4; ++i) {
-      if ((used >> i & 1U) != 0) clear_block(blocks, i);
-      used &= ~(1U << i);
-    }
+    for (std::size_t i = c * 4; i < c * 4 + 4; ++i) clear_block(blocks, used, i);
   }
-  if (!any_dc && used == 0) return;
-  residual_.pattern |= used != 0 ? 2U << 4 : 1U << 4;
+  const bool any_ac = any_of(used);
+  if (!any_dc && !any_ac) return;
+  residual_.pattern |= any_ac ? 2U << 4 : 1U << 4;
   std::array<std::int16_t, 8> dc;
   for (std::size_t c = 0; c < 2; ++c) {
     ChromaDc scaled = residual_.chroma_dc[c];
@@ -159,11 +143,9 @@ void SliceCoder::write_luma_block(State& state, const Around& around, std::size_
   const int top = block >= 4              ? state.luma[block - 4]
                   : around.top != nullptr ? around.top->luma[block + 12]
                                           : -1;
-  static constexpr Levels kNone{};
-  const bool used = (residual_.luma_blocks >> block & 1U) != 0;
-  const Levels& levels = used ? residual_.luma_levels[block] : kNone;
-  write_residual(*out_, levels, intra ? 15 : 16, mean_of(left, top));
-  state.luma[block] = static_cast<std::uint8_t>(levels.total);
+  state.luma[block] = static_cast<std::uint8_t>(
+      write_residual(*out_, {&residual_.luma.at[0][block], 16, residual_.luma_used.nonzero[block]},
+                     intra ? BlockKind::kAc : BlockKind::kWhole, mean_of(left, top)));
 }
 
 void SliceCoder::write_chroma_block(State& state, const Around& around, std::size_t plane,
@@ -175,30 +157,29 @@ void SliceCoder::write_chroma_block(State& state, const Around& around, std::siz
   const int top = block >= 2              ? counts[block - 2]
                   : around.top != nullptr ? around.top->chroma[plane][block + 2]
                                           : -1;
-  static constexpr Levels kNone{};
-  const bool used = (residual_.chroma_blocks >> (plane * 4 + block) & 1U) != 0;
-  const Levels& levels = used ? residual_.chroma_levels[plane * 4 + block] : kNone;
-  write_residual(*out_, levels, 15, mean_of(left, top));
-  counts[block] = static_cast<std::uint8_t>(levels.total);
+  const std::size_t at = plane * 4 + block;
+  counts[block] = static_cast<std::uint8_t>(
+      write_residual(*out_, {&residual_.chroma.at[0][at], 8, residual_.chroma_used.nonzero[at]},
+                     BlockKind::kAc, mean_of(left, top)));
 }
 
 void SliceCoder::write_residual_blocks(State& state, const Around& around, bool intra) {
   if (intra) {
-    Levels levels;
-    for (int i = 0; i < 16; ++i)
-      levels.add(residual_.luma_dc[kZigzag[static_cast<std::size_t>(i)]], i);
+    BlockLevels block{residual_.luma_dc.data(), 1, 0};
+    for (std::uint32_t i = 0; i < 16; ++i)
+      block.nonzero |= residual_.luma_dc[kZigzag[i]] != 0 ? 1U << i : 0U;
     const int left = around.left != nullptr ? around.left->luma[3] : -1;
     const int top = around.top != nullptr ? around.top->luma[12] : -1;
-    write_residual(*out_, levels, 16, mean_of(left, top));
+    write_residual(*out_, block, BlockKind::kWhole, mean_of(left, top));
   }
   for (std::size_t i = 0; i < 16; ++i) {
     if ((residual_.pattern >> i / 4 & 1U) != 0) write_luma_block(state, around, raster(i), intra);
   }
   if (residual_.pattern >> 4 == 0) return;
   for (const ChromaDc& dc : residual_.chroma_dc) {
-    Levels levels;
-    for (int i = 0; i < 4; ++i) levels.add(dc[static_cast<std::size_t>(i)], i);
-    write_residual(*out_, levels, 4, -1);
+    BlockLevels block{dc.data(), 1, 0};
+    for (std::uint32_t i = 0; i < 4; ++i) block.nonzero |= dc[i] != 0 ? 1U << i : 0U;
+    write_residual(*out_, block, BlockKind::kChromaDc, 0);
   }
   if (residual_.pattern >> 4 != 2) return;
   for (std::size_t plane = 0; plane < 2; ++plane) {

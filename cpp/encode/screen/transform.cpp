@@ -4,8 +4,7 @@
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
 
-// The arithmetic is plain C++ over neighbouring blocks, which compilers turn into vectors; this
-// file is compiled once for each instruction set.
+// Compiled once for each instruction set.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "encode/screen/transform.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep; must come before highway.h
@@ -139,84 +138,108 @@ HWY_INLINE void add_differences(const std::int16_t (*HWY_RESTRICT differences)[k
 
 #endif
 
+// Here a vector holds the same position of neighbouring blocks.
+namespace hl = hwy::HWY_NAMESPACE;
+template <std::size_t kCount>
+using Lanes = hl::CappedTag<std::int16_t, kCount>;
+
 // 8.5.8 the other way round, of all blocks.
 template <std::size_t kCount>
 HWY_INLINE void transform_all(std::int16_t (*HWY_RESTRICT d)[kCount]) {
-  const auto pass = [&](std::size_t first, std::size_t step) {
-    std::int16_t* HWY_RESTRICT p0 = d[first];
-    std::int16_t* HWY_RESTRICT p1 = d[first + step];
-    std::int16_t* HWY_RESTRICT p2 = d[first + 2 * step];
-    std::int16_t* HWY_RESTRICT p3 = d[first + 3 * step];
-    for (std::size_t n = 0; n < kCount; ++n) {
-      const auto a = static_cast<std::int16_t>(p0[n] + p3[n]);
-      const auto b = static_cast<std::int16_t>(p1[n] + p2[n]);
-      const auto c = static_cast<std::int16_t>(p1[n] - p2[n]);
-      const auto e = static_cast<std::int16_t>(p0[n] - p3[n]);
-      p0[n] = static_cast<std::int16_t>(a + b);
-      p1[n] = static_cast<std::int16_t>(2 * e + c);
-      p2[n] = static_cast<std::int16_t>(a - b);
-      p3[n] = static_cast<std::int16_t>(e - 2 * c);
-    }
+  const Lanes<kCount> lanes;
+  using V = hl::Vec<Lanes<kCount>>;
+  const auto pass = [&](std::int16_t* p0, std::int16_t* p1, std::int16_t* p2, std::int16_t* p3) {
+    const V v0 = hl::LoadU(lanes, p0);
+    const V v1 = hl::LoadU(lanes, p1);
+    const V v2 = hl::LoadU(lanes, p2);
+    const V v3 = hl::LoadU(lanes, p3);
+    const V a = hl::Add(v0, v3);
+    const V b = hl::Add(v1, v2);
+    const V c = hl::Sub(v1, v2);
+    const V e = hl::Sub(v0, v3);
+    hl::StoreU(hl::Add(a, b), lanes, p0);
+    hl::StoreU(hl::Add(hl::Add(e, e), c), lanes, p1);
+    hl::StoreU(hl::Sub(a, b), lanes, p2);
+    hl::StoreU(hl::Sub(e, hl::Add(c, c)), lanes, p3);
   };
-  for (std::size_t y = 0; y < 4; ++y) pass(y * 4, 1);
-  for (std::size_t x = 0; x < 4; ++x) pass(x, 4);
-}
-
-template <std::size_t kCount>
-HWY_INLINE std::uint32_t quantise_all(Blocks<kCount>& blocks, int quantiser, int offset) {
-  const Step step = step_of(quantiser);
-  const int shift = 15 + step.octave;
-  std::int16_t any[kCount] = {};
-  for (std::size_t i = 0; i < 16; ++i) {
-    const int scale = kScales.forward[step.rest][i];
-    std::int16_t* HWY_RESTRICT values = blocks.at[i].data();
-    for (std::size_t n = 0; n < kCount; ++n) {
-      const int value = values[n];
-      const int magnitude = ((value < 0 ? -value : value) * scale + offset) >> shift;
-      const int limited = magnitude < kLargestLevel ? magnitude : kLargestLevel;
-      values[n] = static_cast<std::int16_t>(value < 0 ? -limited : limited);
-      any[n] = static_cast<std::int16_t>(any[n] | limited);
-    }
+  for (std::size_t n = 0; n < kCount; n += hl::Lanes(lanes)) {
+    for (std::size_t y = 0; y < 16; y += 4)
+      pass(d[y] + n, d[y + 1] + n, d[y + 2] + n, d[y + 3] + n);
+    for (std::size_t x = 0; x < 4; ++x) pass(d[x] + n, d[x + 4] + n, d[x + 8] + n, d[x + 12] + n);
   }
-  std::uint32_t mask = 0;
-  for (std::size_t n = 0; n < kCount; ++n) mask |= any[n] != 0 ? 1U << n : 0U;
-  return mask;
 }
 
-// 8.5.12: levels → differences, which replace them.
+// Unsigned 16-bit arithmetic: |coefficient| + bias stays below 2^16, as the transform gains at most
+// 36.
+template <std::size_t kCount>
+HWY_INLINE void quantise_all(Blocks<kCount>& blocks, const QuantiserStep& step,
+                             Occupied<kCount>& out) {
+  const Lanes<kCount> lanes;
+  const hl::RebindToUnsigned<Lanes<kCount>> unsigned_lanes;
+  const auto none = hl::Zero(lanes);
+  const auto one = hl::Set(lanes, 1);
+  const auto largest = hl::Set(lanes, kLargestLevel);
+  for (std::size_t n = 0; n < kCount; n += hl::Lanes(lanes)) {
+    auto nonzero = none;
+    auto large = none;
+    for (std::size_t place = 0; place < 16; ++place) {
+      const std::size_t i = kZigzag[place];
+      const std::size_t kind = kPositionKind[i];
+      std::int16_t* values = blocks.at[i].data() + n;
+      const auto value = hl::LoadU(lanes, values);
+      const auto biased = hl::Add(hl::BitCast(unsigned_lanes, hl::Abs(value)),
+                                  hl::Set(unsigned_lanes, step.bias[kind]));
+      const auto magnitude = hl::Min(
+          hl::BitCast(lanes, hl::MulHigh(biased, hl::Set(unsigned_lanes, step.scale[kind]))),
+          largest);
+      const auto sign = hl::ShiftRight<15>(value);
+      hl::StoreU(hl::Sub(hl::Xor(magnitude, sign), sign), lanes, values);
+      const auto bit = hl::Set(lanes, static_cast<std::int16_t>(1U << place));
+      nonzero = hl::Or(nonzero, hl::IfThenElseZero(hl::Gt(magnitude, none), bit));
+      large = hl::Or(large, hl::IfThenElseZero(hl::Gt(magnitude, one), bit));
+    }
+    hl::StoreU(hl::BitCast(unsigned_lanes, nonzero), unsigned_lanes, out.nonzero.data() + n);
+    hl::StoreU(hl::BitCast(unsigned_lanes, large), unsigned_lanes, out.large.data() + n);
+  }
+}
+
+// 8.5.12: levels → differences. 16 bits hold every value on the way, as the clause demands of a
+// stream.
 template <std::size_t kCount>
 HWY_INLINE void inverse_all(const Blocks<kCount>& levels, const std::int16_t* dc, int quantiser,
                             std::int16_t (*HWY_RESTRICT out)[kCount]) {
   const Step step = step_of(quantiser);
-  int t[16][kCount];
-  for (std::size_t i = 0; i < 16; ++i) {
-    const int scale = kScales.inverse[step.rest][i] << step.octave;
-    for (std::size_t n = 0; n < kCount; ++n) t[i][n] = levels.at[i][n] * scale;
-  }
-  if (dc != nullptr) {
-    for (std::size_t n = 0; n < kCount; ++n) t[0][n] = dc[n];
-  }
-  const auto pass = [&](std::size_t first, std::size_t stride) {
-    int* HWY_RESTRICT p0 = t[first];
-    int* HWY_RESTRICT p1 = t[first + stride];
-    int* HWY_RESTRICT p2 = t[first + 2 * stride];
-    int* HWY_RESTRICT p3 = t[first + 3 * stride];
-    for (std::size_t n = 0; n < kCount; ++n) {
-      const int e = p0[n] + p2[n];
-      const int f = p0[n] - p2[n];
-      const int g = (p1[n] >> 1) - p3[n];
-      const int h = p1[n] + (p3[n] >> 1);
-      p0[n] = e + h;
-      p1[n] = f + g;
-      p2[n] = f - g;
-      p3[n] = e - h;
-    }
+  const Lanes<kCount> lanes;
+  using V = hl::Vec<Lanes<kCount>>;
+  const auto pass = [&](std::int16_t* p0, std::int16_t* p1, std::int16_t* p2, std::int16_t* p3,
+                        auto&& finish) {
+    const V v0 = hl::LoadU(lanes, p0);
+    const V v1 = hl::LoadU(lanes, p1);
+    const V v2 = hl::LoadU(lanes, p2);
+    const V v3 = hl::LoadU(lanes, p3);
+    const V e = hl::Add(v0, v2);
+    const V f = hl::Sub(v0, v2);
+    const V g = hl::Sub(hl::ShiftRight<1>(v1), v3);
+    const V h = hl::Add(v1, hl::ShiftRight<1>(v3));
+    hl::StoreU(finish(hl::Add(e, h)), lanes, p0);
+    hl::StoreU(finish(hl::Add(f, g)), lanes, p1);
+    hl::StoreU(finish(hl::Sub(f, g)), lanes, p2);
+    hl::StoreU(finish(hl::Sub(e, h)), lanes, p3);
   };
-  for (std::size_t y = 0; y < 4; ++y) pass(y * 4, 1);
-  for (std::size_t x = 0; x < 4; ++x) pass(x, 4);
-  for (std::size_t i = 0; i < 16; ++i) {
-    for (std::size_t n = 0; n < kCount; ++n)
-      out[i][n] = static_cast<std::int16_t>((t[i][n] + 32) >> 6);
+  const auto keep = [](V v) { return v; };
+  const auto round = [&](V v) { return hl::ShiftRight<6>(hl::Add(v, hl::Set(lanes, 32))); };
+  for (std::size_t n = 0; n < kCount; n += hl::Lanes(lanes)) {
+    for (std::size_t i = 0; i < 16; ++i) {
+      const auto scale =
+          static_cast<std::int16_t>(kInverseClasses[step.rest][kPositionKind[i]] << step.octave);
+      const V level = hl::LoadU(lanes, levels.at[i].data() + n);
+      hl::StoreU(hl::Mul(level, hl::Set(lanes, scale)), lanes, out[i] + n);
+    }
+    if (dc != nullptr) hl::StoreU(hl::LoadU(lanes, dc + n), lanes, out[0] + n);
+    for (std::size_t y = 0; y < 16; y += 4)
+      pass(out[y] + n, out[y + 1] + n, out[y + 2] + n, out[y + 3] + n, keep);
+    for (std::size_t x = 0; x < 4; ++x)
+      pass(out[x] + n, out[x + 4] + n, out[x + 8] + n, out[x + 12] + n, round);
   }
 }
 
@@ -254,11 +277,11 @@ void forward_chroma_impl(const std::array<const std::uint8_t*, 2>& source,
   std::memcpy(&out, d, sizeof d);
 }
 
-std::uint32_t quantise_luma_impl(LumaBlocks& blocks, int quantiser, int offset) {
-  return quantise_all(blocks, quantiser, offset);
+void quantise_luma_impl(LumaBlocks& blocks, const QuantiserStep& step, Occupied<16>& out) {
+  quantise_all(blocks, step, out);
 }
-std::uint32_t quantise_chroma_impl(ChromaBlocks& blocks, int quantiser, int offset) {
-  return quantise_all(blocks, quantiser, offset);
+void quantise_chroma_impl(ChromaBlocks& blocks, const QuantiserStep& step, Occupied<8>& out) {
+  quantise_all(blocks, step, out);
 }
 
 void add_luma_impl(const LumaBlocks& levels, const std::int16_t* dc, int quantiser,
@@ -301,13 +324,11 @@ void forward_chroma(const std::array<const std::uint8_t*, 2>& source, std::ptrdi
   HWY_DYNAMIC_DISPATCH(forward_chroma_impl)(source, source_stride, prediction, prediction_stride,
                                             out);
 }
-std::uint32_t quantise(LumaBlocks& blocks, int quantiser, Rounding rounding) noexcept {
-  const int offset = rounding_offset(15 + quantiser / 6, rounding);
-  return HWY_DYNAMIC_DISPATCH(quantise_luma_impl)(blocks, quantiser, offset);
+void quantise(LumaBlocks& blocks, int quantiser, Rounding rounding, Occupied<16>& out) noexcept {
+  HWY_DYNAMIC_DISPATCH(quantise_luma_impl)(blocks, quantiser_step(quantiser, rounding), out);
 }
-std::uint32_t quantise(ChromaBlocks& blocks, int quantiser, Rounding rounding) noexcept {
-  const int offset = rounding_offset(15 + quantiser / 6, rounding);
-  return HWY_DYNAMIC_DISPATCH(quantise_chroma_impl)(blocks, quantiser, offset);
+void quantise(ChromaBlocks& blocks, int quantiser, Rounding rounding, Occupied<8>& out) noexcept {
+  HWY_DYNAMIC_DISPATCH(quantise_chroma_impl)(blocks, quantiser_step(quantiser, rounding), out);
 }
 void add_luma(const LumaBlocks& levels, const std::int16_t* dc, int quantiser, std::uint8_t* pixels,
               std::ptrdiff_t stride) noexcept {

@@ -38,10 +38,16 @@ void forward_chroma(const std::array<const std::uint8_t*, 2>& source, std::ptrdi
 // Which part of a quantiser step is added before the division: less keeps more zeros.
 enum class Rounding { kIntra, kInter };
 
-// Coefficients → levels in place. Bit i of the result: block i has a level that is not 0.
-[[nodiscard]] std::uint32_t quantise(LumaBlocks& blocks, int quantiser, Rounding rounding) noexcept;
-[[nodiscard]] std::uint32_t quantise(ChromaBlocks& blocks, int quantiser,
-                                     Rounding rounding) noexcept;
+// Which levels of each block are not 0, and which are beyond ±1: bit i = place i of the scan.
+template <std::size_t kCount>
+struct alignas(32) Occupied {
+  std::array<std::uint16_t, kCount> nonzero;
+  std::array<std::uint16_t, kCount> large;
+};
+
+// Coefficients → levels in place.
+void quantise(LumaBlocks& blocks, int quantiser, Rounding rounding, Occupied<16>& out) noexcept;
+void quantise(ChromaBlocks& blocks, int quantiser, Rounding rounding, Occupied<8>& out) noexcept;
 
 // pixels += what a decoder makes of the levels. `dc`: coefficients that take the place of the
 // scaled levels at position 0, one for each block; null = none.

@@ -63,7 +63,7 @@ bool quantise_luma_dc(Block4& dc, int quantiser) noexcept {
   int any = 0;
   for (std::int16_t& value : dc) {
     // Half of the sum, rounded away from zero as the decoder's side has it.
-    const int level = to_level((value + 1) >> 1, kScales.forward[step.rest][0], offset, shift);
+    const int level = to_level((value + 1) >> 1, kForwardClasses[step.rest][0], offset, shift);
     value = static_cast<std::int16_t>(level);
     any |= level;
   }
@@ -73,7 +73,7 @@ bool quantise_luma_dc(Block4& dc, int quantiser) noexcept {
 void dequantise_luma_dc(Block4& dc, int quantiser) noexcept {  // 8.5.10
   const Step step = step_of(quantiser);
   hadamard(dc);
-  const int scale = 16 * kScales.inverse[step.rest][0];
+  const int scale = 16 * kInverseClasses[step.rest][0];
   for (std::int16_t& value : dc) {
     const int scaled = step.octave >= 6
                            ? value * scale << (step.octave - 6)
@@ -89,7 +89,7 @@ bool quantise_chroma_dc(ChromaDc& dc, int quantiser, Rounding rounding) noexcept
   const int offset = rounding_offset(shift, rounding);
   int any = 0;
   for (std::int16_t& value : dc) {
-    const int level = to_level(value, kScales.forward[step.rest][0], offset, shift);
+    const int level = to_level(value, kForwardClasses[step.rest][0], offset, shift);
     value = static_cast<std::int16_t>(level);
     any |= level;
   }
@@ -99,7 +99,7 @@ bool quantise_chroma_dc(ChromaDc& dc, int quantiser, Rounding rounding) noexcept
 void dequantise_chroma_dc(ChromaDc& dc, int quantiser) noexcept {  // 8.5.11.2
   const Step step = step_of(quantiser);
   chroma_hadamard(dc);
-  const int scale = 16 * kScales.inverse[step.rest][0];
+  const int scale = 16 * kInverseClasses[step.rest][0];
   for (std::int16_t& value : dc)
     value = static_cast<std::int16_t>((value * scale << step.octave) >> 5);
 }

@@ -1,0 +1,181 @@
+// The deciding half of SliceCoder: where each changed macroblock is predicted from.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "encode/screen/slice_coder.hpp"
+
+namespace kvm::screen {
+namespace {
+
+constexpr std::size_t kMaxCandidates = 16;
+constexpr int kHorizontalReach = 2000;  // A.3.1: 2048 in every level
+
+class Candidates {
+ public:
+  void add(Vector vector) noexcept {
+    if (count_ == list_.size()) return;
+    const auto end = list_.begin() + static_cast<std::ptrdiff_t>(count_);
+    if (std::find(list_.begin(), end, vector) == end) list_[count_++] = vector;
+  }
+  [[nodiscard]] std::span<const Vector> list() const noexcept { return {list_.data(), count_}; }
+
+ private:
+  std::array<Vector, kMaxCandidates> list_;
+  std::size_t count_ = 0;
+};
+
+[[nodiscard]] int bits_of_difference(int pixels) noexcept {
+  return 2 * static_cast<int>(std::bit_width(static_cast<unsigned>(std::abs(pixels)) * 8U)) + 1;
+}
+
+}  // namespace
+
+bool SliceCoder::allowed(int col, int row, Vector vector) const noexcept {
+  if (std::abs(vector.x) > kHorizontalReach || std::abs(vector.y) > setup_.vertical_reach)
+    return false;
+  const int x = col * kTile + vector.x;
+  const int y = row * kTile + vector.y;
+  return x >= 0 && y >= 0 && x <= (cols_ - 1) * kTile && y <= (rows_ - 1) * kTile;
+}
+
+bool SliceCoder::exact_chroma(int col, int row, Vector vector) const noexcept {
+  if (((vector.x | vector.y) & 1) != 0) return false;
+  const SourceBlock source = source_at(col, row);
+  for (std::size_t plane = 0; plane < 2; ++plane) {
+    const Plane& old = (*setup_.old_source)[plane + 1];
+    if (!equal_block<8>(source.chroma[plane], source.chroma_stride,
+                        old.at(col * 8 + vector.x / 2, row * 8 + vector.y / 2), old.stride)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::optional<Vector> SliceCoder::find_exact(int col, int row,
+                                             std::span<const Vector> candidates) const noexcept {
+  const SourceBlock source = source_at(col, row);
+  const Plane& old = (*setup_.old_source)[0];
+  for (const Vector vector : candidates) {
+    if (allowed(col, row, vector) &&
+        equal_block<16>(source.luma, source.luma_stride,
+                        old.at(col * kTile + vector.x, row * kTile + vector.y), old.stride)) {
+      return vector;
+    }
+  }
+  return std::nullopt;
+}
+
+// How many macroblocks from `col` on, `end` at most, came along with the first.
+int SliceCoder::moved_together(int col, int end, int row, Vector vector) const noexcept {
+  constexpr int kMost = 8;  // two cache lines of each row
+  const Plane& now = (*setup_.source)[0];
+  const Plane& old = (*setup_.old_source)[0];
+  int count = std::min(end - col, kMost);
+  while (count > 1 && !allowed(col + count - 1, row, vector)) --count;
+  for (int y = row * kTile; y < (row + 1) * kTile; ++y) {
+    const std::uint8_t* a = now.at(col * kTile, y);
+    const std::uint8_t* b = old.at(col * kTile + vector.x, y + vector.y);
+    for (int i = 1; i < count; ++i) {
+      if (std::memcmp(a + i * kTile, b + i * kTile, kTile) != 0) count = i;
+    }
+  }
+  return count;
+}
+
+SliceCoder::Inter SliceCoder::search(int col, int row, std::span<const Vector> candidates,
+                                     Vector predicted) const noexcept {
+  const SourceBlock source = source_at(col, row);
+  const Plane& luma = (*setup_.reference)[0];
+  Inter best{.vector = {}, .cost = std::numeric_limits<int>::max()};
+  const auto consider = [&](Vector vector) {
+    if (!allowed(col, row, vector)) return false;
+    const int bits =
+        bits_of_difference(vector.x - predicted.x) + bits_of_difference(vector.y - predicted.y);
+    const int cost =
+        lambda_ * bits + difference16(source.luma, source.luma_stride,
+                                      luma.at(col * kTile + vector.x, row * kTile + vector.y),
+                                      luma.stride, best.cost - lambda_ * bits);
+    if (cost >= best.cost) return false;
+    best = {.vector = vector, .cost = cost};
+    return true;
+  };
+  for (const Vector vector : candidates) consider(vector);
+  constexpr int kDiamondSteps = 12;
+  for (int step = 0; step < kDiamondSteps; ++step) {
+    const Vector from = best.vector;
+    bool better = false;
+    for (const Vector offset : {Vector{0, -1}, Vector{0, 1}, Vector{-1, 0}, Vector{1, 0}}) {
+      better |= consider({from.x + offset.x, from.y + offset.y});
+    }
+    if (!better) break;
+  }
+  return best;
+}
+
+SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
+  const SourceBlock source = source_at(col, row);
+  const Plane& luma = (*setup_.picture)[0];
+  constexpr int kUnknown = std::numeric_limits<int>::max();
+  std::array<int, 3> differences{kUnknown, kUnknown, kUnknown};
+  intra_differences(around(col, row).available(), source.luma, source.luma_stride,
+                    luma.at(col * kTile, row * kTile), luma.stride, differences);
+  constexpr int kModeBits = 6;  // type, chroma's mode
+  Intra best{.cost = kUnknown};
+  for (const IntraMode mode : {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal}) {
+    const int difference = differences[static_cast<std::size_t>(mode)];
+    if (difference < best.cost) best = {.mode = mode, .cost = difference};
+  }
+  best.cost += lambda_ * kModeBits;
+  return best;
+}
+
+void SliceCoder::code(int col, int end, int row) {
+  if (setup_.intra) {
+    for (; col < end; ++col) code_intra(col, row, choose_intra(col, row), around(col, row));
+    return;
+  }
+  while (col < end) col += code_changed(col, end, row);
+}
+
+// Returns how many macroblocks it coded.
+int SliceCoder::code_changed(int col, int end, int row) {
+  const Around near = around(col, row);
+  const Vector predicted = predicted_vector(near);
+  Candidates candidates;
+  candidates.add(skip_vector(near));
+  candidates.add(predicted);
+  for (const State* state : {near.left, near.top, near.corner}) {
+    if (state != nullptr && !state->intra) candidates.add(state->vector);
+  }
+  for (const Vector vector : setup_.displacements) candidates.add(vector);
+  candidates.add({});
+
+  if (const std::optional<Vector> vector = find_exact(col, row, candidates.list())) {
+    const int count = moved_together(col, end, row, *vector);
+    predict_inter(col, row, count, *vector);
+    for (int i = col; i < col + count; ++i) {
+      code_inter(
+          i, row,
+          {.vector = *vector, .exact_luma = true, .exact_chroma = exact_chroma(i, row, *vector)},
+          around(i, row));
+    }
+    return count;
+  }
+  const Inter inter = search(col, row, candidates.list(), predicted);
+  constexpr int kGoodPrediction = 256;  // one a pixel: intra hardly ever does better
+  if (inter.cost >= kGoodPrediction) {
+    const Intra intra = choose_intra(col, row);
+    if (intra.cost < inter.cost) {
+      code_intra(col, row, intra, near);
+      return 1;
+    }
+  }
+  predict_inter(col, row, 1, inter.vector);
+  code_inter(col, row, inter, near);
+  return 1;
+}
+
+}  // namespace kvm::screen
