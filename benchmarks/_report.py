@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from _quality import Quality
 
 _PAIRS = (
+    ("native", "python"),
     ("native", "pixelflux"),
     ("native", "pixelflux-striped"),
-    ("native", "python"),
     ("native", "x11grab"),
-    ("native-screen", "native"),
-    ("native-screen", "python"),
-    ("native-screen", "pixelflux"),
+    ("native", "native-libx264"),
+    ("native-libx264", "pixelflux"),
+    ("native-libx264", "python"),
 )
 
 

@@ -120,7 +120,7 @@ class Tool(Protocol):
 
 _MODULES = {
     "native": "_tool_kvmstream",
-    "native-screen": "_tool_kvmstream",
+    "native-libx264": "_tool_kvmstream",
     "python": "_tool_kvmstream",
     "x11grab": "_tool_x11grab",
     "pixelflux": "_tool_pixelflux",

@@ -27,8 +27,8 @@ from _workloads import WORKLOADS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TOOLS = ("native", "python", "x11grab", "pixelflux")
-_OPTIONAL = ("native-screen", "pixelflux-striped")
+_TOOLS = ("native", "native-libx264", "python", "x11grab", "pixelflux")
+_OPTIONAL = ("pixelflux-striped",)
 _QUICK_WORKLOADS = ("still", "typing", "scroll")
 
 

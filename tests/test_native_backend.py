@@ -48,8 +48,20 @@ def test_the_licence_of_a_directly_linked_x264_is_named(native):
         assert "GPL" in info["ffmpeg_license"], "x264 and an LGPL FFmpeg would be a surprise here"
 
 
-def test_the_screen_encoder_is_the_last_rung(native):
-    assert native.encoders()[-1] == ("screen", False, True, "")
+def test_the_screen_encoder_is_the_first_software_rung(native):
+    software = [found for found in native.encoders() if not found[1]]
+    assert software[0] == ("screen", False, True, "")
+    assert software[1][0] == "libx264"
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen"),
+    [({}, "screen"), ({"preset": "veryfast"}, "libx264"), ({"chroma": "444"}, "libx264")],
+)
+def test_what_the_ladder_chooses_without_hardware(stream, settings, chosen):
+    with stream(source="pattern", display="320x240", **settings) as flow:
+        flow.next()
+        assert flow.pipeline.stats()["encoder"] == chosen
 
 
 def test_the_screen_encoder_shows_what_is_drawn(screen, stream, h264):

@@ -8,6 +8,7 @@
 
 #include "encode/avcodec/avcodec_encoder.hpp"
 #include "encode/ladder.hpp"
+#include "encode/presets.hpp"
 #include "encode/probe_cache.hpp"
 #include "encode/probe_process.hpp"
 #include "encode/screen/screen_encoder.hpp"
@@ -144,12 +145,13 @@ std::vector<Candidate> default_candidates(const ProbeOptions& options) {
 #endif
     candidates.push_back(hardware(name, options));
   }
-  candidates.push_back(software("libx264"));
-  // Last: on film it does not reach x264 yet. Asked for by name, or where there is nothing else.
   Candidate screen;
   screen.name = "screen";
+  // A slower preset asks for fewer bits at any price: that is x264's trade.
+  screen.suits = [](const StreamConfig& config) { return config.preset == kX264Presets.front(); };
   screen.create = make_screen_encoder;
   candidates.push_back(std::move(screen));
+  candidates.push_back(software("libx264"));
   return candidates;
 }
 

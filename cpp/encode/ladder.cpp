@@ -55,7 +55,13 @@ std::unique_ptr<Encoder> Ladder::open(EncoderFormat& format, const StreamConfig&
   std::string refusals;
   std::vector<std::string> steps;  // rungs that ought to have worked
   bool known = any;
-  for (Rung& rung : rungs_) {
+  std::vector<Rung*> order;
+  for (Rung& rung : rungs_) order.push_back(&rung);
+  std::stable_partition(order.begin(), order.end(), [&](const Rung* rung) {
+    return !rung->candidate.suits || rung->candidate.suits(config);
+  });
+  for (Rung* const each : order) {
+    Rung& rung = *each;
     const Candidate& candidate = rung.candidate;
     if (!any && candidate.name != config.encoder) continue;
     known = true;

@@ -32,6 +32,8 @@ struct Candidate {
   // probe needed).
   std::function<std::optional<std::string>()> probe;
   std::function<std::unique_ptr<Encoder>()> create;
+  // Empty = always. Where it says no, every rung that suits goes before this one.
+  std::function<bool(const StreamConfig&)> suits;
 };
 
 struct ProbeOptions {

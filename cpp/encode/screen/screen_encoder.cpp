@@ -165,7 +165,7 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
 }
 
 int ScreenEncoder::sharp_quantiser() const {
-  constexpr int kFinerThanAsked = 4;
+  constexpr int kFinerThanAsked = 8;
   const int asked = static_cast<int>(std::lround(rate_.crf));
   return std::clamp(asked - kFinerThanAsked, kFinestQuantiser, 51);
 }
@@ -174,7 +174,7 @@ int ScreenEncoder::sharp_quantiser() const {
 // every picture takes a few macroblocks along.
 void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
   constexpr std::size_t kLargeChange = 64;  // tiles; after a smaller one refinement follows soon
-  constexpr int kMost = 64;
+  constexpr int kMost = 160;
   constexpr double kReserve = 0.1;  // seconds of the ceiling
   if (tiles.count() < kLargeChange || quantiser_.budget() < kReserve * rate_.bitrate) return;
   const int count = cols_ * rows_;
