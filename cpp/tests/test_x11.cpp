@@ -246,6 +246,61 @@ TEST_CASE("not_before holds a frame back and damage merges meanwhile") {
   CHECK(std::get<Frame>(event).damage.count() == 2);
 }
 
+TEST_CASE("damage rests while everything changes, and nothing is missed when it starts again") {
+  PrivateServer server(320, 240);
+  Painter painter(server);
+  painter.fill({0, 0, 320, 240}, 0);
+  painter.sync();
+  const auto source = open_source(config_for(server));
+  Viewer viewer;
+  viewer.follow(*source);
+  const auto resting = [&] { return source->description().find("resting") != std::string::npos; };
+  std::int64_t not_before = now_ns();
+  const auto frames_of_noise = [&](int frames) {
+    for (int i = 0; i < frames; ++i) {
+      painter.fill({0, 0, 320, 240}, static_cast<std::uint32_t>(i * 0x10305 + 1) & 0xffffff);
+      painter.sync();
+      not_before += 10 * kNsPerMs;
+      SourceEvent event = source->wait(not_before, now_ns() + kSecond);
+      REQUIRE(std::holds_alternative<Frame>(event));
+      viewer.apply(std::get<Frame>(event));
+    }
+  };
+  frames_of_noise(20);
+  CHECK_FALSE(resting());
+  frames_of_noise(40);
+  CHECK(resting());
+  painter.fill({30, 30, 4, 4}, 0xffffff);
+  painter.sync();
+  viewer.follow(*source);
+  CHECK_FALSE(resting());
+  CHECK(differences(viewer.pixels, painter.truth({0, 0, 320, 240})) == 0);
+  // It is damage that wakes it now.
+  const std::int64_t before = now_ns();
+  SourceEvent still = source->wait(0, before + 100 * kNsPerMs);
+  CHECK(std::holds_alternative<Timeout>(still));
+  painter.fill({100, 100, 8, 8}, 0x00ff00);
+  painter.sync();
+  CHECK(viewer.follow(*source) == 1);
+  CHECK(differences(viewer.pixels, painter.truth({0, 0, 320, 240})) == 0);
+}
+
+TEST_CASE("a still screen without damage is looked at once a frame, no more") {
+  PrivateServer server(320, 200, "Xvfb", {"-extension", "DAMAGE"});
+  StreamConfig config = config_for(server);
+  config.fps = 20;
+  const auto source = open_source(config);
+  Viewer viewer;
+  viewer.follow(*source);
+  timespec start{};
+  timespec end{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
+  CHECK(std::holds_alternative<Timeout>(source->wait(0, now_ns() + 500 * kNsPerMs)));
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+  const std::int64_t used = (end.tv_sec - start.tv_sec) * kSecond + end.tv_nsec - start.tv_nsec;
+  CHECK(used < 100 * kNsPerMs);
+}
+
 TEST_CASE("wake() ends a wait") {
   PrivateServer server(320, 240);
   const auto source = open_source(config_for(server));

@@ -19,13 +19,20 @@ constexpr std::int64_t kSettleNs = 1 * kNsPerMs;
 constexpr std::int64_t kDrainNs = 50 * kNsPerMs;
 constexpr std::int64_t kCursorIntervalNs = 8 * kNsPerMs;
 constexpr std::int64_t kNoBufferRetryNs = 1 * kNsPerMs;
+// Where programs draw all over the screen for every frame, damage says nothing new and costs the
+// server a few per cent of a core: after so many such captures in a row it rests, and the screen is
+// read at every frame's time until less changes.
+constexpr int kCrowded = 30;
+constexpr std::size_t kCrowdedShare = 4;  // one tile in so many changed
 
 }  // namespace
 
 std::string X11Source::description() const {
   if (!reader_) return "x11";
-  return std::string("x11 (") + (damage_id_ != 0 ? "XDamage" : "polling: no DAMAGE extension") +
-         ", " + reader_->transport() + ")";
+  const char* how = damage_id_ != 0          ? "XDamage"
+                    : has_damage_extension() ? "XDamage, resting while everything changes"
+                                             : "polling: no DAMAGE extension";
+  return std::string("x11 (") + how + ", " + reader_->transport() + ")";
 }
 
 void X11Source::open(const StreamConfig& config) {
@@ -54,10 +61,8 @@ void X11Source::open(const StreamConfig& config) {
 }
 
 void X11Source::close() {
-  if (connection_ && damage_id_ != 0 && !connection_->broken()) {
-    xcb_damage_destroy(connection_->get(), damage_id_);
-  }
-  damage_id_ = 0;
+  stop_damage();
+  next_poll_ns_ = 0;
   cursor_.reset();
   reader_.reset();
   connection_.reset();
@@ -81,8 +86,35 @@ void X11Source::select_events() {
   }
 }
 
+bool X11Source::has_damage_extension() const noexcept {
+  return connection_->extensions().damage_event != 0;
+}
+
+void X11Source::stop_damage() {
+  if (connection_ && damage_id_ != 0 && !connection_->broken()) {
+    xcb_damage_destroy(connection_->get(), damage_id_);
+  }
+  damage_id_ = 0;
+  crowded_ = 0;
+}
+
+void X11Source::weigh_damage(bool was_waiting, const TileMap& changed) {
+  const auto tiles =
+      static_cast<std::size_t>(changed.cols()) * static_cast<std::size_t>(changed.rows());
+  const bool much = changed.count() * kCrowdedShare >= tiles;
+  if (damage_id_ != 0) {
+    crowded_ = was_waiting && much ? crowded_ + 1 : 0;
+    if (crowded_ >= kCrowded) stop_damage();
+  } else if (has_damage_extension() && !much) {
+    start_damage();
+    // What changed before it started is found by one more look.
+    pending_.set_all();
+    damaged_ns_ = now_ns();
+  }
+}
+
 void X11Source::start_damage() {
-  if (connection_->extensions().damage_event == 0) {
+  if (!has_damage_extension()) {
     log_->add(LogLevel::kWarning, "capture.x11",
               "the X server has no DAMAGE extension: the whole screen is read and compared for "
               "every frame");
@@ -213,15 +245,18 @@ SourceEvent X11Source::wait(std::int64_t not_before_ns, std::int64_t deadline_ns
     if (auto update = take_cursor_update()) return *std::move(update);
 
     const std::int64_t now = now_ns();
-    if (damage_id_ == 0 && damaged_ns_ == 0 && now >= not_before_ns) {
+    if (damage_id_ == 0 && damaged_ns_ == 0 && now >= std::max(not_before_ns, next_poll_ns_)) {
       pending_.set_all();
       damaged_ns_ = now;
+      next_poll_ns_ = now + static_cast<std::int64_t>(1e9 / config_.fps);
     }
     std::int64_t sleep_until = deadline_ns;
     bool watch_server = true;
     if (damaged_ns_ != 0) {
-      const std::int64_t ready = std::max({not_before_ns, damaged_ns_ + kSettleNs, retry_ns});
+      const std::int64_t settle_ns = damage_id_ != 0 ? kSettleNs : 0;
+      const std::int64_t ready = std::max({not_before_ns, damaged_ns_ + settle_ns, retry_ns});
       if (now >= ready) {
+        was_waiting_ = damaged_ns_ + kSettleNs < not_before_ns;
         if (auto event = capture()) return *std::move(event);
         retry_ns = damaged_ns_ != 0 ? now + kNoBufferRetryNs : 0;
         continue;
@@ -231,7 +266,7 @@ SourceEvent X11Source::wait(std::int64_t not_before_ns, std::int64_t deadline_ns
       sleep_until = std::min({sleep_until, ready, now + kDrainNs});
       watch_server = false;
     } else if (damage_id_ == 0) {
-      sleep_until = std::min(sleep_until, not_before_ns);
+      sleep_until = std::min(sleep_until, std::max(not_before_ns, next_poll_ns_));
     }
     if (now >= deadline_ns) return Timeout{};
     if (cursor_) {
@@ -276,7 +311,9 @@ std::optional<SourceEvent> X11Source::capture() {
   pending_.clear();
   damaged_ns_ = 0;
   if (has_cursor || tiles.intersects(drawn_cursor_)) drawn_cursor_ = has_cursor ? cursor : Rect{};
+  weigh_damage(was_waiting_, *changed);
   if (!changed->any()) return std::nullopt;
+  next_poll_ns_ = 0;  // not_before_ns sets the pace
   Frame frame = pool.publish(*buffer, *std::move(changed));
   frame.times.damaged = damaged;
   frame.times.captured = captured;

@@ -29,7 +29,11 @@ class X11Source final : public FrameSource {
 
  private:
   void select_events();
+  [[nodiscard]] bool has_damage_extension() const noexcept;
   void start_damage();
+  void stop_damage();
+  // After each capture: whether damage is worth its price.
+  void weigh_damage(bool was_waiting, const TileMap& changed);
   [[nodiscard]] Rect choose_area();
   void drain_events();
   void handle(const xcb_generic_event_t& event);
@@ -50,10 +54,13 @@ class X11Source final : public FrameSource {
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<Cursor> cursor_;
   std::unique_ptr<Reader> reader_;
-  std::uint32_t damage_id_ = 0;
-  Rect area_;                    // in the root window
-  TileMap pending_;              // damage not yet captured
-  std::int64_t damaged_ns_ = 0;  // when the oldest of it was seen; 0 = none
+  std::uint32_t damage_id_ = 0;    // 0 = polling
+  int crowded_ = 0;                // captures in a row that damage was waiting for
+  std::int64_t next_poll_ns_ = 0;  // while polling; not before
+  Rect area_;                      // in the root window
+  TileMap pending_;                // damage not yet captured
+  std::int64_t damaged_ns_ = 0;    // when the oldest of it was seen; 0 = none
+  bool was_waiting_ = false;       // damage came before the time that the capture had to wait for
   bool geometry_dirty_ = false;
   Rect drawn_cursor_;  // where the newest picture has the cursor drawn in, in the picture
   bool cursor_moved_ = false;
