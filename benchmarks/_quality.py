@@ -136,7 +136,7 @@ def _record(
     return [*points, settled], index
 
 
-def compare(tool: str, workload: Workload, settings: Settings, checkpoints: int = 6) -> Quality:
+def compare(tool: str, workload: Workload, settings: Settings, checkpoints: int = 16) -> Quality:
     """Record one tool on a running workload and hold it against the truth. Raises ToolError."""
     desktop: Desktop = workload.desktop
     path = desktop.directory / "stream.h264"

@@ -145,9 +145,9 @@ Quantiser::Experience& Quantiser::change_experience(double share) {
 // x264's own rate control at crf 23 on scrolled text (42 bits a macroblock, motion found again),
 // film (78) and a dragged window (12 … 16).
 int Quantiser::aim(const Chosen& change, double tiles) const {
-  constexpr double kTypical = 26.0;  // bits of a macroblock at quantiser 25
-  constexpr double kFinerPerHalving = 4.6;
-  constexpr double kCoarserPerDoubling = 1.3;
+  constexpr double kTypical = 20.0;  // bits of a macroblock at quantiser 25
+  constexpr double kFinerPerHalving = 6.0;
+  constexpr double kCoarserPerDoubling = 0.7;
   constexpr double kFinestOffset = -6.0;
   constexpr double kCoarsestOffset = 5.0;
   const double complexity = 0.5 * (usual_bits_ + change.changed_bits) / std::max(1.0, tiles);
