@@ -55,6 +55,8 @@ test screen bench|cmd Xvfb|xvfb|xorg-x11-server-Xvfb
 test screen bench|cmd xterm|xterm|xterm
 test|cmd xrandr|x11-xserver-utils|xrandr
 test|cmd Xvnc|tigervnc-standalone-server|tigervnc-server
+test|cmd weston|weston|weston
+test|cmd Xwayland|xwayland|xorg-x11-server-Xwayland
 test bench|cmd ffmpeg|ffmpeg|ffmpeg-free
 test bench|cmd xdotool|xdotool|xdotool
 test bench|cmd mpv|mpv|mpv
