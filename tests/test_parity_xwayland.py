@@ -52,7 +52,7 @@ def xwayland(tmp_path, monkeypatch):
 
 
 def test_xwayland_is_refused_with_the_reason_and_the_next_step(backend, xwayland):
-    with pytest.raises(errors.CaptureError, match="is Xwayland.*log in to an X11"):
+    with pytest.raises(errors.CaptureError, match=r"is Xwayland.*log in to an X11"):
         backend.Pipeline(display=xwayland.display).start()
     with pytest.raises(errors.CaptureError, match="is Xwayland"):
         backend.screenshot(display=xwayland.display)
