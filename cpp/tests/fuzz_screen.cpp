@@ -12,6 +12,7 @@ extern "C" {
 #include <optional>
 #include <vector>
 
+#include "bgra_screen.hpp"
 #include "encode/avcodec/ffmpeg.hpp"
 #include "encode/screen/screen_encoder.hpp"
 
@@ -36,56 +37,17 @@ class Bytes {
   std::size_t at_ = 0;
 };
 
-class Screen {
- public:
-  Screen(int width, int height)
-      : width_(width), height_(height), pixels_(static_cast<std::size_t>(width * height) * 4, 0) {}
-  [[nodiscard]] Rect rect(Bytes& bytes) const {
-    const int x = bytes.below(width_);
-    const int y = bytes.below(height_);
-    return {x, y, 1 + bytes.below(width_ - x), 1 + bytes.below(height_ - y)};
-  }
-  void fill(const Rect& rect, int colour) {
-    each(rect, [&](std::uint8_t* pixel, int, int) { std::memset(pixel, colour, 4); });
-  }
-  void noise(const Rect& rect, unsigned seed) {
-    each(rect, [&](std::uint8_t* pixel, int, int) {
-      seed = seed * 1'664'525U + 1'013'904'223U;
-      std::memcpy(pixel, &seed, 4);
-    });
-  }
-  void stripes(const Rect& rect, int period, int colour) {
-    each(rect, [&](std::uint8_t* pixel, int x, int y) {
-      std::memset(pixel, (x * y + x / 3) % (period + 1) == 0 ? colour : 255, 4);
-    });
-  }
-  // What stood at `from` comes to `to`.
-  void move(const Rect& to, int from_x, int from_y) {
-    const std::vector<std::uint8_t> before = pixels_;
-    each(to, [&](std::uint8_t* pixel, int x, int y) {
-      const int source_x = std::min(width_ - 1, from_x + x - to.x);
-      const int source_y = std::min(height_ - 1, from_y + y - to.y);
-      std::memcpy(pixel, &before[offset(source_x, source_y)], 4);
-    });
-  }
-  [[nodiscard]] CpuPlanes planes() {
-    return {{pixels_.data(), nullptr, nullptr}, {std::ptrdiff_t{4} * width_, 0, 0}};
-  }
+Rect some_rect(const test::BgraScreen& screen, Bytes& bytes) {
+  const int x = bytes.below(screen.width());
+  const int y = bytes.below(screen.height());
+  return {x, y, 1 + bytes.below(screen.width() - x), 1 + bytes.below(screen.height() - y)};
+}
 
- private:
-  [[nodiscard]] std::size_t offset(int x, int y) const {
-    return static_cast<std::size_t>(y * width_ + x) * 4;
-  }
-  template <typename Fn>
-  void each(const Rect& rect, Fn&& fn) {
-    for (int y = rect.y; y < rect.bottom(); ++y) {
-      for (int x = rect.x; x < rect.right(); ++x) fn(&pixels_[offset(x, y)], x, y);
-    }
-  }
-  int width_;
-  int height_;
-  std::vector<std::uint8_t> pixels_;
-};
+void stripes(test::BgraScreen& screen, const Rect& rect, int period, int colour) {
+  screen.each(rect, [&](std::uint8_t* pixel, int x, int y) {
+    std::memset(pixel, (x * y + x / 3) % (period + 1) == 0 ? colour : 255, 4);
+  });
+}
 
 class Decoder {
  public:
@@ -141,7 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::vector<std::string> notes;
   encoder.open(format, config, notes);
   Decoder decoder;
-  Screen screen(width, height);
+  test::BgraScreen screen(width, height);
   EncodeHints hints;
   hints.wall_ns = 1'000'000'000;
   constexpr int kMostPictures = 40;
@@ -150,16 +112,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     hints.keyframe = false;
     hints.refine_step = 0;
     const int what = bytes.next();
-    const Rect rect = screen.rect(bytes);
+    const Rect rect = some_rect(screen, bytes);
     switch (what % 8) {
       case 0:
-        screen.fill(rect, bytes.next());
+        screen.fill(rect, 0x010101U * static_cast<std::uint32_t>(bytes.next()));
         break;
       case 1:
         screen.noise(rect, static_cast<unsigned>(bytes.next()));
         break;
       case 2:
-        screen.stripes(rect, 1 + bytes.below(9), bytes.next());
+        stripes(screen, rect, 1 + bytes.below(9), bytes.next());
         break;
       case 3:
       case 4:
@@ -177,7 +139,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         break;
     }
     // One time in four the damage is of another place.
-    damage.add((what & 0x30) == 0 ? screen.rect(bytes) : rect);
+    damage.add((what & 0x30) == 0 ? some_rect(screen, bytes) : rect);
     hints.damage = (what & 0xc0) == 0 ? nullptr : &damage;
     hints.wall_ns += (what & 0x08) != 0 ? 16'666'667 : 400'000'000;
     hints.pts_us = hints.wall_ns / 1000;

@@ -1,5 +1,6 @@
 // The DC coefficients that are transformed once more (ITU-T H.264, 8.5.10 and 8.5.11).
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 
 #include "encode/screen/residual.hpp"
@@ -14,7 +15,8 @@ namespace {
   return coefficient < 0 ? -magnitude : magnitude;
 }
 
-void hadamard(Block4& block) noexcept {
+// Sums of sixteen: they do not fit into 16 bits where a whole macroblock differs by half the range.
+[[nodiscard]] std::array<int, 16> hadamard(const Block4& block) noexcept {
   std::array<int, 16> t;
   for (std::size_t i = 0; i < 16; i += 4) {
     const int a = block[i] + block[i + 1];
@@ -31,11 +33,12 @@ void hadamard(Block4& block) noexcept {
     const int b = t[i] - t[i + 4];
     const int c = t[i + 8] + t[i + 12];
     const int d = t[i + 8] - t[i + 12];
-    block[i] = static_cast<std::int16_t>(std::clamp(a + c, -32768, 32767));
-    block[i + 4] = static_cast<std::int16_t>(std::clamp(a - c, -32768, 32767));
-    block[i + 8] = static_cast<std::int16_t>(std::clamp(b - d, -32768, 32767));
-    block[i + 12] = static_cast<std::int16_t>(std::clamp(b + d, -32768, 32767));
+    t[i] = a + c;
+    t[i + 4] = a - c;
+    t[i + 8] = b - d;
+    t[i + 12] = b + d;
   }
+  return t;
 }
 
 void chroma_hadamard(ChromaDc& dc) noexcept {
@@ -57,14 +60,14 @@ int chroma_quantiser(int quantiser) noexcept {
 
 bool quantise_luma_dc(Block4& dc, int quantiser) noexcept {
   const Step step = step_of(quantiser);
-  hadamard(dc);
+  const std::array<int, 16> sums = hadamard(dc);
   const int shift = 16 + step.octave;
   const int offset = rounding_offset(shift, Rounding::kIntra);
   int any = 0;
-  for (std::int16_t& value : dc) {
-    // Half of the sum, rounded away from zero as the decoder's side has it.
-    const int level = to_level((value + 1) >> 1, kForwardClasses[step.rest][0], offset, shift);
-    value = static_cast<std::int16_t>(level);
+  for (std::size_t i = 0; i < 16; ++i) {
+    const int half = (sums[i] + 1) >> 1;
+    const int level = to_level(half, kForwardClasses[step.rest][0], offset, shift);
+    dc[i] = static_cast<std::int16_t>(level);
     any |= level;
   }
   return any != 0;
@@ -72,13 +75,13 @@ bool quantise_luma_dc(Block4& dc, int quantiser) noexcept {
 
 void dequantise_luma_dc(Block4& dc, int quantiser) noexcept {  // 8.5.10
   const Step step = step_of(quantiser);
-  hadamard(dc);
+  const std::array<int, 16> sums = hadamard(dc);
   const int scale = 16 * kInverseClasses[step.rest][0];
-  for (std::int16_t& value : dc) {
+  for (std::size_t i = 0; i < 16; ++i) {
     const int scaled = step.octave >= 6
-                           ? value * scale << (step.octave - 6)
-                           : (value * scale + (1 << (5 - step.octave))) >> (6 - step.octave);
-    value = static_cast<std::int16_t>(scaled);
+                           ? sums[i] * scale << (step.octave - 6)
+                           : (sums[i] * scale + (1 << (5 - step.octave))) >> (6 - step.octave);
+    dc[i] = static_cast<std::int16_t>(scaled);
   }
 }
 
