@@ -1,6 +1,6 @@
 """Compare kvmstream's backends with other screen recorders on real desktop workloads.
 
-    python benchmarks/compare_backends.py                     # everything; about 25 minutes
+    python benchmarks/compare_backends.py                     # everything; about 35 minutes
     python benchmarks/compare_backends.py --quick             # a first look; about 3 minutes
     python benchmarks/compare_backends.py --workloads scroll,video --tools native,pixelflux
 

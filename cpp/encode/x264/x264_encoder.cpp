@@ -188,8 +188,8 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
   p.rc.b_mb_tree = 0;
   p.analyse.i_weighted_pred = X264_WEIGHTP_NONE;  // with it "unchanged" is ignored
   p.analyse.b_mb_info = 1;
-  // Scrolled and dragged content lands between chroma's rows and is coded again: at luma's quantiser
-  // that would be most of the bits.
+  // Scrolled and dragged content lands between chroma's rows and is coded again: at luma's
+  // quantiser that would be most of the bits.
   p.analyse.i_chroma_qp_offset = 2;
   p.analyse.b_psnr = 0;
   p.analyse.b_ssim = 0;
