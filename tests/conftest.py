@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 
@@ -97,27 +98,28 @@ class XServer:
                     raise
 
     def _start(self, command):
-        read_end, write_end = os.pipe()
-        try:
-            self.process = subprocess.Popen(
-                [*_DIE_WITH_US, *command, "-displayfd", str(write_end)],
-                pass_fds=[write_end],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        finally:
-            os.close(write_end)
-        try:
-            self.display = ":" + self._read_number(read_end)
-        except BaseException:
-            self.end()
-            raise
-        finally:
-            os.close(read_end)
+        with tempfile.TemporaryFile() as log:
+            read_end, write_end = os.pipe()
+            try:
+                self.process = subprocess.Popen(
+                    [*_DIE_WITH_US, *command, "-displayfd", str(write_end)],
+                    pass_fds=[write_end],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                )
+            finally:
+                os.close(write_end)
+            try:
+                self.display = ":" + self._read_number(read_end, log)
+            except BaseException:
+                self.end()
+                raise
+            finally:
+                os.close(read_end)
         self.env = {**os.environ, "DISPLAY": self.display, "LC_ALL": "C.UTF-8"}
 
-    def _read_number(self, descriptor):
+    def _read_number(self, descriptor, log):
         text = b""
         deadline = time.monotonic() + _START_SECONDS
         while not text.strip() or not text.endswith(b"\n"):
@@ -126,7 +128,10 @@ class XServer:
                 raise RuntimeError(f"the X server did not start in {_START_SECONDS:g} s")
             chunk = os.read(descriptor, 64)
             if not chunk:
-                raise RuntimeError(f"the X server ended with status {self.process.wait()}")
+                status = self.process.wait()
+                log.seek(0)
+                said = log.read()[-2000:].decode(errors="replace").strip()
+                raise RuntimeError(f"the X server ended with status {status}: {said}")
             text += chunk
         return text.decode().strip()
 
@@ -234,13 +239,16 @@ def make_xvfb():
 
 
 @pytest.fixture(scope="session")
-def make_xvnc():
+def make_xvnc(tmp_path_factory):
     """make_xvnc("1024x768") → XServer whose screen xrandr can resize; ended with the session."""
     servers = []
+    folder = tmp_path_factory.mktemp("xvnc")
 
     def make(size="1024x768"):
         command = ["Xtigervnc", "-geometry", size, "-depth", "24", "-SecurityTypes", "None"]
-        servers.append(XServer([*command, "-rfbport", "-1", "-nolisten", "tcp", "-noreset"]))
+        # It insists on listening somewhere.
+        command += ["-rfbport", "-1", "-rfbunixpath", str(folder / f"{len(servers)}.rfb")]
+        servers.append(XServer([*command, "-nolisten", "tcp", "-noreset"]))
         return servers[-1]
 
     yield make

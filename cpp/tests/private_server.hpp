@@ -31,9 +31,12 @@ class PrivateServer {
     if (program == "Xvfb") {
       words.insert(words.end(), {"-screen", "0", size + "x24"});
     } else {
-      words.insert(words.end(),
-                   {"-geometry", size, "-depth", "24", "-rfbport", "-1", "-SecurityTypes", "None",
-                    "-rfbunixpath", "/tmp/kvmstream-test-" + std::to_string(getpid()) + ".rfb"});
+      // It insists on listening somewhere.
+      static int count = 0;
+      rfb_path_ = "/tmp/kvmstream-test-" + std::to_string(getpid()) + "-" +
+                  std::to_string(++count) + ".rfb";
+      words.insert(words.end(), {"-geometry", size, "-depth", "24", "-rfbport", "-1",
+                                 "-SecurityTypes", "None", "-rfbunixpath", rfb_path_});
     }
     words.insert(words.end(), extra.begin(), extra.end());
     std::vector<char*> argv;
@@ -66,6 +69,7 @@ class PrivateServer {
     // A killed server leaves its lock behind; the next one would count it as taken.
     unlink(("/tmp/.X" + name_.substr(1) + "-lock").c_str());
     unlink(("/tmp/.X11-unix/X" + name_.substr(1)).c_str());
+    if (!rfb_path_.empty()) unlink(rfb_path_.c_str());
   }
   [[nodiscard]] const std::string& name() const { return name_; }
   // Runs a shell command with DISPLAY set; its exit status.
@@ -76,6 +80,7 @@ class PrivateServer {
  private:
   pid_t pid_ = 0;
   std::string name_;
+  std::string rfb_path_;
 };
 
 }  // namespace kvm::test
