@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# make soak: the long forms of the tests, about an hour and a half on two cores. Runs every step even when one fails,
+# make soak: the long forms of the tests, about two hours on two cores. Runs every step even when one fails,
 # writes docs/soak-report.md, and ends with status 1 when anything failed.
 # SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the tests that depend on timing.
-# SOAK_STEPS: some of "asan tsan fuzz memory repeat pythons", to run a part; the report then says so.
+# SOAK_STEPS: some of "asan tsan fuzz memory repeat pythons releases", to run a part; the report then says so.
+# SOAK_RELEASES (trixie forky): other Debian releases to pass make test on (scripts/test_release.sh; needs root).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MINUTES="${SOAK_MINUTES:-10}"
 REPEATS="${SOAK_REPEATS:-20}"
-STEPS="${SOAK_STEPS:-asan tsan fuzz memory repeat pythons}"
+STEPS="${SOAK_STEPS:-asan tsan fuzz memory repeat pythons releases}"
+RELEASES="${SOAK_RELEASES:-trixie forky}"
 REPORT="docs/soak-report.md"
 LOGS="$ROOT/build/soak-logs"
 mkdir -p "$LOGS"
@@ -174,6 +176,22 @@ if wants pythons; then
       *" $version "*) ;;
       *) note "Python $version" "not run" "not on this machine" ;;
     esac
+  done
+fi
+
+on_release() { # on_release SUITE
+  scripts/test_release.sh "$1"
+  scripts/test_release.sh "$1" bash -c 'echo "soak: $(.venv/bin/python -V), PyAV $(.venv/bin/python -c "import av
+print(av.__version__)"), $(c++ --version | head -n1), libavcodec $(pkg-config --modversion libavcodec)"'
+}
+
+if wants releases; then
+  for release in $RELEASES; do
+    if [ "$(id -u)" -eq 0 ]; then
+      step "Debian $release" "make test" on_release "$release"
+    else
+      note "Debian $release" "not run" "needs root"
+    fi
   done
 fi
 
