@@ -27,11 +27,17 @@ __all__ = [
     "EncoderError",
     "EncoderInfo",
     "EncoderUnavailable",
+    "Hub",
     "KvmStreamError",
+    "NativeSourceAgent",
     "Packet",
     "ProtocolError",
     "QueueStats",
     "Recorder",
+    "RemoteHub",
+    "RemoteSource",
+    "SourceAgentClient",
+    "StoreError",
     "Stream",
     "StreamClosed",
     "StreamConfig",
@@ -40,6 +46,7 @@ __all__ = [
     "__version__",
     "backend",
     "backend_reason",
+    "connect",
     "displays",
     "encoders",
     "screenshot",
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from ._listing import displays, encoders
     from ._screenshot import screenshot
     from ._types import CursorState, Display, EncoderInfo, Packet, QueueStats, StreamStats
+    from .agent.client import NativeSourceAgent, SourceAgentClient
     from .config import StreamConfig
     from .decode import Decoder
     from .errors import (
@@ -63,9 +71,12 @@ if TYPE_CHECKING:
         EncoderUnavailable,
         KvmStreamError,
         ProtocolError,
+        StoreError,
         StreamClosed,
     )
+    from .hub.core import Hub
     from .record import Recorder
+    from .remote import RemoteHub, RemoteSource, connect
     from .stream import Stream, Subscription
 
     __version__: str
@@ -77,13 +88,19 @@ _HOMES = {
     "Decoder": ".decode",
     "Display": "._types",
     "EncoderInfo": "._types",
+    "Hub": ".hub.core",
+    "NativeSourceAgent": ".agent.client",
     "Packet": "._types",
     "QueueStats": "._types",
     "Recorder": ".record",
+    "RemoteHub": ".remote",
+    "RemoteSource": ".remote",
+    "SourceAgentClient": ".agent.client",
     "Stream": ".stream",
     "StreamConfig": ".config",
     "StreamStats": "._types",
     "Subscription": ".stream",
+    "connect": ".remote",
     "displays": "._listing",
     "encoders": "._listing",
     "screenshot": "._screenshot",

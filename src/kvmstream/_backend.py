@@ -9,8 +9,11 @@ KVMSTREAM_REQUIRE_NATIVE=1
     While installing: a native core that does not build is an error instead of a reason to install the fallback.
 KVMSTREAM_PURE=1
     While installing: do not build the native core.
+KVMSTREAM_TOKEN
+    The API token that connect() shows to a hub unless it is given another one, or a user.
 
-Beside them only the platform's own are read: DISPLAY, XAUTHORITY, XDG_CACHE_HOME, LOCALAPPDATA and, for
+Beside them only the platform's own are read: DISPLAY, XAUTHORITY, XDG_CACHE_HOME, XDG_CONFIG_HOME (credentials of the
+agent), XDG_STATE_HOME (database and certificate of the hub), LOCALAPPDATA and, for
 ``kvmstream doctor``, XDG_SESSION_TYPE and WAYLAND_DISPLAY. The build also reads FFMPEG_PATH.
 """
 

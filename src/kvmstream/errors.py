@@ -9,6 +9,7 @@
     ├── EncoderUnavailable (LookupError)   no encoder fits the request: names each one and why not
     ├── StreamClosed                       the stream has ended, or belongs to another process (after a fork)
     ├── ConnectionLost                     the peer is gone
+    ├── StoreError                         the hub's database or certificate cannot be used
     ├── AuthenticationFailed               the hub does not know this agent or user
     └── ProtocolError                      the peer sent something that the protocol does not allow
 
@@ -26,6 +27,7 @@ __all__ = [
     "EncoderUnavailable",
     "KvmStreamError",
     "ProtocolError",
+    "StoreError",
     "StreamClosed",
 ]
 
@@ -56,6 +58,10 @@ class StreamClosed(KvmStreamError):
 
 class ConnectionLost(KvmStreamError):
     """The connection to a hub or an agent broke."""
+
+
+class StoreError(KvmStreamError):
+    """The hub's database or certificate is damaged, locked, or of another version; nothing in it was changed."""
 
 
 class AuthenticationFailed(KvmStreamError):

@@ -13,19 +13,46 @@ from typing import TYPE_CHECKING, NoReturn
 
 from kvmstream.errors import KvmStreamError
 
-from . import bench, displays, doctor, encoders, record, screenshot
+from . import (
+    agent,
+    bench,
+    displays,
+    doctor,
+    encoders,
+    hub,
+    pair,
+    record,
+    screenshot,
+    sources,
+    users,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_COMMANDS = (doctor, displays, encoders, screenshot, record, bench)
+_COMMANDS = (
+    doctor,
+    displays,
+    encoders,
+    screenshot,
+    record,
+    bench,
+    hub,
+    pair,
+    agent,
+    users,
+    sources,
+)
 
 _EXAMPLES = """examples:
   kvmstream doctor                          what will be used here, and why not something better
   kvmstream record --seconds 10 out.mp4     record the primary monitor
   kvmstream screenshot out.png
+  kvmstream hub                             on one machine, and with the line that it prints
+  kvmstream pair 'kvmstream://…'            on each of the others, followed by
+  kvmstream agent HUB
   kvmstream bench                           how fast this machine converts and encodes
 
 `kvmstream COMMAND --help` explains each command.
@@ -78,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="kvmstream",
-        description="Capture a screen as low-delay H.264.",
+        description="See and drive computers from afar.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

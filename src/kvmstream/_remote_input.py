@@ -1,0 +1,117 @@
+"""Keyboard and mouse of a remote source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .errors import ConfigError
+from .wire import messages as m
+from .wire.keys import BUTTONS, key_code
+from .wire.limits import TEXT_CHARACTERS
+
+if TYPE_CHECKING:
+    from .remote import RemoteSource
+
+__all__ = ["Keyboard", "Mouse"]
+
+_NOTCH: Final = 120
+
+
+class Keyboard:
+    """Keys by their place ("KeyA", "Enter", "ctrl"), texts by their characters.
+
+    Every method returns when the source has done it, raises CaptureError when it could not, AuthenticationFailed when
+    somebody else drives the source, and ConnectionLost.
+    """
+
+    def __init__(self, source: RemoteSource) -> None:
+        self._source = source
+
+    async def type(self, text: str) -> None:
+        """Type characters, also those that the source's layout lacks."""
+        for start in range(0, len(text), TEXT_CHARACTERS):
+            await self._source._inject(m.Text(text[start : start + TEXT_CHARACTERS]))
+
+    async def press(self, *keys: str) -> None:
+        """Press keys together and let go: press("ctrl", "c")."""
+        if not keys:
+            raise ConfigError("press() needs at least one key, e.g. press('ctrl', 'c')")
+        codes = [key_code(key) for key in keys]
+        await self._source._inject(
+            *(m.Key(code, True) for code in codes),
+            *(m.Key(code, False) for code in reversed(codes)),
+        )
+
+    async def down(self, key: str) -> None:
+        """Hold a key; it goes up with up(), with the control, or when this connection is lost."""
+        code = key_code(key)
+        self._source._held.add(code)
+        await self._source._inject(m.Key(code, True))
+
+    async def up(self, key: str) -> None:
+        """Let go of a key."""
+        code = key_code(key)
+        self._source._held.discard(code)
+        await self._source._inject(m.Key(code, False))
+
+    async def release_all(self) -> None:
+        """Everything up, the mouse's buttons too."""
+        self._source._held.clear()
+        await self._source._inject(m.ReleaseAll())
+
+
+class Mouse:
+    """The pointer; places are pixels of the source's picture. Errors as for the keyboard."""
+
+    def __init__(self, source: RemoteSource) -> None:
+        self._source = source
+
+    async def move(self, x: float, y: float) -> None:
+        """Go to a place. Raises ConfigError for one outside of the picture."""
+        await self._source._inject(await self._motion(x, y))
+
+    async def move_by(self, dx: int, dy: int) -> None:
+        """Go so many pixels further."""
+        await self._source._inject(m.RelativeMotion(dx, dy))
+
+    async def click(
+        self, x: float | None = None, y: float | None = None, button: str = "left", count: int = 1
+    ) -> None:
+        """Click, at a place or where the pointer is; count=2 is a double click."""
+        code = _button(button)
+        motion = [] if x is None or y is None else [await self._motion(x, y)]
+        clicks = [m.Button(code, down) for _ in range(count) for down in (True, False)]
+        await self._source._inject(*motion, *clicks)
+
+    async def down(self, button: str = "left") -> None:
+        """Hold a button."""
+        code = _button(button)
+        self._source._held.add(code)
+        await self._source._inject(m.Button(code, True))
+
+    async def up(self, button: str = "left") -> None:
+        """Let go of a button."""
+        code = _button(button)
+        self._source._held.discard(code)
+        await self._source._inject(m.Button(code, False))
+
+    async def wheel(self, dx: float = 0, dy: float = 0) -> None:
+        """Turn the wheel by notches, also fractions: down and right are positive."""
+        await self._source._inject(m.Wheel(round(dx * _NOTCH), round(dy * _NOTCH)))
+
+    async def _motion(self, x: float, y: float) -> m.Motion:
+        generation, width, height = await self._source._picture()
+        if not (0 <= x < width and 0 <= y < height):
+            raise ConfigError(f"({x}, {y}) is outside of the picture, which is {width} × {height}")
+        # Halfway into the step, so that the source's rounding down lands on the same pixel.
+        return m.Motion(_step(x, width), _step(y, height), generation)
+
+
+def _step(value: float, size: int) -> int:
+    return min(65535, -(-int(value) * 65535 // (size - 1))) if size > 1 else 0
+
+
+def _button(name: str) -> int:
+    if name not in BUTTONS:
+        raise ConfigError(f"button {name!r}: must be one of {', '.join(BUTTONS)}")
+    return BUTTONS[name]

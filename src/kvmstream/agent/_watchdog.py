@@ -1,0 +1,53 @@
+"""Lets go of every key when the agent's worker dies: `python -m kvmstream.agent._watchdog DISPLAY`.
+
+The worker writes "+CODE" before a key or button goes down, "-CODE" after it went up, "=KEYCODE SYM SYM …" before a
+spare key of the map is borrowed and "/KEYCODE" after it was given back. When its end of the pipe closes, for whatever
+reason, what is still down goes up and the map becomes what it was. A signal that ends the worker's whole process group
+leaves this process alone: it has a session of its own.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+
+def main() -> int:
+    """Read to the end of standard input, then clean up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    down: dict[int, None] = {}
+    borrowed: dict[int, list[int]] = {}
+    for line in sys.stdin.buffer:
+        if not line.endswith(b"\n"):
+            break  # the worker died in the middle of it
+        kind, *numbers = line[:1], *map(int, line[1:].split())
+        if kind == b"+":
+            down[numbers[0]] = None
+        elif kind == b"-":
+            down.pop(numbers[0], None)
+        elif kind == b"=":
+            borrowed[numbers[0]] = numbers[1:]
+        elif kind == b"/":
+            borrowed.pop(numbers[0], None)
+    if not down and not borrowed:
+        return 0
+    from kvmstream._fallback.x11_wire import XServerGone
+
+    from ._xtest import XTest
+
+    try:
+        test = XTest(sys.argv[1])
+        for code in reversed(down):
+            test.release(code)
+        for keycode, symbols in borrowed.items():
+            test.set_symbols(keycode, symbols)
+        test.sync()
+        test.close()
+    except XServerGone:
+        pass  # its keys went with it
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

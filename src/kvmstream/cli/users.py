@@ -1,0 +1,79 @@
+"""List, add and change the hub's users, on the hub's machine.
+
+examples:
+  kvmstream users
+  kvmstream users add anna --role admin     asks for a password; also to set a new one
+  kvmstream users token anna                a token and the URL for kvmstream.connect()
+  kvmstream users remove anna
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING
+
+from ._common import add_json, print_json, print_table
+from .hub import add_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "add", "token", "remove"), default="list"
+    )
+    parser.add_argument("name", nargs="?", default="")
+    parser.add_argument("--role", choices=("admin", "control", "view"), help="what the user may do")
+    parser.add_argument(
+        "--address", default="", help="what to call the hub in the URL (default: found out)"
+    )
+    add_folder(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    from kvmstream.errors import ConfigError
+    from kvmstream.hub import Hub
+
+    if arguments.action != "list" and not arguments.name:
+        raise ConfigError(f"users {arguments.action} needs a NAME")
+    hub = Hub(arguments.folder)
+    with hub.opened():
+        if arguments.action == "list":
+            users = hub.store.users()
+            if arguments.json:
+                print_json([{"name": user.name, "role": user.role} for user in users])
+            elif users:
+                print_table(("NAME", "ROLE"), [(user.name, user.role) for user in users])
+            else:
+                print("no users yet: kvmstream users add NAME --role admin")
+        elif arguments.action == "add":
+            hub.store.set_user(arguments.name, arguments.role, _password())
+            print(f"user {arguments.name} can log in now")
+        elif arguments.action == "token":
+            token = hub.store.new_token(arguments.name)
+            url = hub.address(arguments.address).url
+            if arguments.json:
+                print_json({"url": url, "token": token})
+            else:
+                print(f"URL:   {url}\ntoken: {token}\nThe token is shown only now.")
+        else:
+            hub.store.remove_user(arguments.name)
+            print(f"user {arguments.name} is gone")
+    return 0
+
+
+def _password() -> str:
+    """Typed twice at a terminal; else the first line of standard input."""
+    from kvmstream.errors import ConfigError
+
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    first = getpass.getpass("password: ")
+    if getpass.getpass("once more: ") != first:
+        raise ConfigError("the two passwords differ: nothing was changed")
+    return first

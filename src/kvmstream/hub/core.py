@@ -1,0 +1,477 @@
+"""Hub: where sources and viewers meet. One event loop's thread owns all of it; the listeners are adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import secrets as stdlib_secrets
+import socket
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kvmstream.errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    KvmStreamError,
+    ProtocolError,
+)
+from kvmstream.wire import messages as m
+from kvmstream.wire import tls
+from kvmstream.wire.address import HubAddress, PairingLine
+from kvmstream.wire.connection import Connection, accept_greeting, until_one_ends
+from kvmstream.wire.limits import (
+    CONTROL_BYTES,
+    CONTROL_PORT,
+    HANDSHAKE_SECONDS,
+    VIDEO_PORT,
+)
+from kvmstream.wire.video import THUMBNAIL, UNIT
+
+from .certificate import ensure_certificate
+from .source import HubSource
+from .store import Store
+from .viewer import ViewerSession
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["Hub", "state_dir"]
+
+_log = logging.getLogger("kvmstream.hub")
+
+_ATTEMPTS: Final = 5  # wrong secrets from one address…
+_ATTEMPT_SECONDS: Final = 60.0  # …in so long; then it has to wait
+_ADDRESSES: Final = 10_000  # that are remembered
+_HANDSHAKES: Final = 64  # connections that have not said yet who they are
+_WATCH_STORE_SECONDS: Final = 1.0
+_SEEN_SECONDS: Final = 60.0
+_PORTS: Final = ("control_port", "video_port")
+
+
+def state_dir() -> Path:
+    """Where a hub keeps its database and certificate unless told otherwise."""
+    import os
+
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (
+        Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
+    ) / "kvmstream-hub"
+
+
+class Hub:
+    """A KVM switch as a library: agents dial in, viewers watch and drive.
+
+        async with kvmstream.Hub() as hub:
+            print(hub.pairing_line())
+            await asyncio.Event().wait()
+
+    `folder` keeps the database and the certificate; both are made at the first start. Raises StoreError when what is
+    there cannot be used, and OSError when a port is taken.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        host: str = "",
+        control_port: int = CONTROL_PORT,
+        video_port: int = VIDEO_PORT,
+    ) -> None:
+        self.folder = Path(folder) if folder is not None else state_dir()
+        self._host = host
+        self.control_port = control_port
+        self.video_port = video_port
+        self.held: dict[str, HubSource] = {}
+        self.viewers: set[ViewerSession] = set()
+        self.fingerprint = ""
+        self._store: Store | None = None
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._video_waiting: dict[str, asyncio.Future[Connection]] = {}
+        self._failures: dict[str, deque[float]] = {}
+        self._strangers = 0
+        self._changed: set[str] = set()
+        self._change_timer: asyncio.Handle | None = None
+
+    # ---- lifecycle
+
+    async def start(self) -> None:
+        """Open the database and the ports."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        certificate, key, self.fingerprint = await asyncio.to_thread(
+            ensure_certificate, self.folder
+        )
+        self._store = await asyncio.to_thread(Store, self.folder / "hub.sqlite")
+        try:
+            for record in self._store.sources():
+                if not record.revoked:
+                    source = HubSource(record.name, self.changed)
+                    source.last_seen = record.seen
+                    self.held[record.name] = source
+            context = tls.server_context(certificate, key)
+            for port, serve in (
+                (self.control_port, self._control_connection),
+                (self.video_port, self._video_connection),
+            ):
+                server = await asyncio.start_server(
+                    self._guarded(serve),
+                    self._host or None,
+                    port,
+                    ssl=context,
+                    ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                    ssl_shutdown_timeout=1.0,
+                )
+                self._servers.append(server)
+            # Port 0 asks for any free one.
+            self.control_port, self.video_port = (
+                server.sockets[0].getsockname()[1] for server in self._servers
+            )
+            for setting in _PORTS:
+                self._store.set_setting(setting, str(getattr(self, setting)))
+            self._spawn(self._watch_store())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close everything; idempotent."""
+        for server in self._servers:
+            server.close()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+        if self._change_timer is not None:
+            self._change_timer.cancel()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open the database and the certificate alone, without the ports: for managing, also beside a running hub."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _, _, self.fingerprint = ensure_certificate(self.folder)
+        self._store = Store(self.folder / "hub.sqlite")
+        try:
+            for setting in _PORTS:  # where the hub was last seen
+                setattr(self, setting, int(self._store.setting(setting) or getattr(self, setting)))
+            yield
+        finally:
+            self._store.close()
+            self._store = None
+
+    @property
+    def store(self) -> Store:
+        """The database of a running hub."""
+        if self._store is None:
+            raise KvmStreamError("the hub is not running: call start()")
+        return self._store
+
+    def address(self, host: str = "") -> HubAddress:
+        """Where others find this hub."""
+        return HubAddress(
+            host or _own_address(), self.control_port, self.video_port, self.fingerprint
+        )
+
+    def pairing_line(self, host: str = "") -> PairingLine:
+        """A line that introduces one machine to this hub, good once and for ten minutes."""
+        return PairingLine(self.address(host), self.store.new_code())
+
+    def note(self, who: str, what: str, source: str) -> None:
+        """Write into the audit; a database that fails then is no reason to stop the stream."""
+        try:
+            self.store.note(who, what, source)
+        except KvmStreamError as error:
+            _log.error("%s", error)
+
+    def changed(self, source: HubSource) -> None:
+        """Tell the viewers about a source, soon and once for many changes."""
+        self._changed.add(source.name)
+        if self._change_timer is None:
+            self._change_timer = asyncio.get_running_loop().call_later(0.02, self._tell_changes)
+
+    def _tell_changes(self) -> None:
+        self._change_timer = None
+        names, self._changed = self._changed, set()
+        infos = [self.held[name].info() for name in names if name in self.held]
+        message = m.Sources(infos, [name for name in names if name not in self.held])
+        for viewer in list(self.viewers):
+            viewer.post(message)
+
+    # ---- connections
+
+    def _guarded(
+        self, serve: Callable[[Connection], Awaitable[None]]
+    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            connection = Connection(reader, writer)
+            try:
+                if self._strangers >= _HANDSHAKES:
+                    await connection.refuse(
+                        f"{_HANDSHAKES} connections are being introduced: try again"
+                    )
+                    return
+                await serve(connection)
+            except AuthenticationFailed as error:
+                _log.warning("%s: %s", connection.peer, error)
+                await connection.refuse(str(error), authentication=True)
+            except (ProtocolError, ConnectionLost) as error:
+                _log.info("%s: %s", connection.peer, error)
+                await connection.refuse(str(error))
+            except KvmStreamError as error:
+                _log.error("%s: %s", connection.peer, error)
+                await connection.refuse("the hub cannot serve anybody now: see its log")
+            except asyncio.CancelledError:
+                pass  # the hub stops
+            finally:
+                await connection.close()
+                self._tasks.discard(task)
+
+        return run
+
+    async def _introduced(self, connection: Connection) -> m.AnyMessage:
+        self._strangers += 1
+        try:
+            await accept_greeting(connection)
+            return await connection.receive_greeted()
+        finally:
+            self._strangers -= 1
+
+    async def _control_connection(self, connection: Connection) -> None:
+        hello = await self._introduced(connection)
+        if isinstance(hello, m.Pair):
+            await self._pair(connection, hello)
+        elif isinstance(hello, m.AgentHello):
+            await self._serve_agent(connection, hello)
+        elif isinstance(hello, m.ViewerHello):
+            await self._serve_viewer(connection, hello)
+        else:
+            raise ProtocolError(f"a control connection does not begin with {type(hello).__name__}")
+
+    async def _video_connection(self, connection: Connection) -> None:
+        hello = await self._introduced(connection)
+        if not isinstance(hello, m.VideoHello):
+            raise ProtocolError(f"a video connection does not begin with {type(hello).__name__}")
+        waiting = None
+        for token, future in self._video_waiting.items():
+            if hmac.compare_digest(token, hello.token) and not future.done():
+                waiting = future
+        if waiting is None:
+            raise AuthenticationFailed("this video connection belongs to no control connection")
+        done = asyncio.get_running_loop().create_future()
+        connection.on_end = lambda: None if done.done() else done.set_result(None)
+        waiting.set_result(connection)
+        await (
+            done
+        )  # the session reads and writes; this task keeps the connection until it has ended
+
+    async def _pair(self, connection: Connection, hello: m.Pair) -> None:
+        self._check_attempts(connection)
+        found = self.store.pair(hello.code.strip().upper(), hello.name)
+        if found is None:
+            self._failed(connection)
+            raise AuthenticationFailed(
+                "this pairing code is wrong, used up or older than ten minutes: print a new line with "
+                "`kvmstream hub --pair` on the hub"
+            )
+        identity, secret = found
+        await connection.send(m.Paired(identity, secret))
+        self._read_sources()
+
+    async def _serve_agent(self, connection: Connection, hello: m.AgentHello) -> None:
+        self._check_attempts(connection)
+        name = self.store.source_of(hello.identity, hello.secret)
+        if name is None:
+            self._failed(connection)
+            raise AuthenticationFailed(
+                "this hub does not know the agent's credential, or it was revoked: pair again with a new line from "
+                "`kvmstream hub --pair`"
+            )
+        self._read_sources()
+        source = self.held[name]
+        if source.control is not None:  # the machine slept, or its old connection hangs
+            source.control.abort("the same agent has connected anew")
+            source.detach(source.control)
+        connection.identity = hello.identity
+        connection.limit = CONTROL_BYTES
+        video = await self._video_of(connection, m.Welcome(name))
+        source.attach(connection, video, view_only=hello.view_only)
+        _log.info("source %s is online from %s", name, connection.peer)
+
+        async def control() -> None:
+            while True:
+                message = await connection.receive()
+                if not connection.answered(message) and not source.on_message(message):
+                    raise ProtocolError(f"an agent does not send {type(message).__name__}")
+
+        async def units() -> None:
+            while True:
+                header, payload = await video.receive_frame()
+                if header.kind == UNIT:
+                    source.on_unit(header, payload, connection)
+                elif header.kind == THUMBNAIL:
+                    source.thumbnail, source.thumbnail_at = payload, time.time()
+                else:
+                    raise ProtocolError(f"an agent sends no video frame of kind {header.kind}")
+
+        try:
+            await until_one_ends(control(), units(), connection.beat())
+        finally:
+            video.end()
+            source.detach(connection)
+            _log.info("source %s is offline", name)
+            with contextlib.suppress(KvmStreamError):
+                self.store.seen(name)
+
+    async def _serve_viewer(self, connection: Connection, hello: m.ViewerHello) -> None:
+        self._check_attempts(connection)
+        if hello.token:
+            user = self.store.user_of_token(hello.token)
+        else:
+            user = await asyncio.to_thread(self.store.user_of_password, hello.user, hello.password)
+        if user is None:
+            self._failed(connection)
+            raise AuthenticationFailed(
+                "wrong token, or wrong user name or password: make a token with `kvmstream users token NAME` on the hub"
+            )
+        connection.limit = CONTROL_BYTES
+        video = await self._video_of(connection, m.Welcome(user.name, role=user.role))
+        viewer = ViewerSession(self, user, connection, video)
+        self.viewers.add(viewer)
+        viewer.post(m.Sources([source.info() for source in self.held.values()]))
+
+        async def control() -> None:
+            while True:
+                message = await connection.receive()
+                if not connection.answered(message):
+                    viewer.on_message(message)
+
+        try:
+            await until_one_ends(
+                control(),
+                viewer.link.receive_forever(),
+                viewer.link.send_forever(),
+                connection.beat(),
+            )
+        finally:
+            video.end()
+            self.viewers.discard(viewer)
+            viewer.end()
+
+    async def _video_of(self, connection: Connection, welcome: m.Welcome) -> Connection:
+        """Welcome a peer and wait for its video connection."""
+        token = stdlib_secrets.token_urlsafe(32)
+        future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._video_waiting[token] = future
+        try:
+            await connection.send(m.Welcome(welcome.name, token, welcome.role))
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                return await future
+        except TimeoutError:
+            raise ConnectionLost(
+                f"{connection.peer} opened no video connection to port {self.video_port} within "
+                f"{HANDSHAKE_SECONDS:g} s: is that port open too?"
+            ) from None
+        finally:
+            del self._video_waiting[token]
+
+    # ---- attempts
+
+    def _check_attempts(self, connection: Connection) -> None:
+        failures = self._failures.get(_host_of(connection))
+        if failures is None:
+            return
+        now = time.monotonic()
+        while failures and failures[0] < now - _ATTEMPT_SECONDS:
+            failures.popleft()
+        if len(failures) >= _ATTEMPTS:
+            wait = failures[0] + _ATTEMPT_SECONDS - now
+            raise AuthenticationFailed(f"too many wrong attempts: wait {wait:.0f} s")
+
+    def _failed(self, connection: Connection) -> None:
+        if len(self._failures) >= _ADDRESSES:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures.setdefault(_host_of(connection), deque(maxlen=_ATTEMPTS)).append(
+            time.monotonic()
+        )
+
+    # ---- the store changes under us: the command line revokes, renames and adds
+
+    def _read_sources(self) -> None:
+        known = {record.name: record for record in self.store.sources() if not record.revoked}
+        for name in known.keys() - self.held.keys():
+            self.held[name] = HubSource(name, self.changed)
+            self.changed(self.held[name])
+        for name in self.held.keys() - known.keys():
+            source = self.held.pop(name)
+            if source.control is not None:
+                source.control.abort("its credential was revoked, or it was renamed")
+            self.changed(source)
+        for name, source in self.held.items():
+            # Revoked and paired anew under the same name: the old credential's connection goes.
+            if source.control is not None and source.control.identity != known[name].identity:
+                source.control.abort("its credential was revoked")
+        roles = {user.name: user.role for user in self.store.users()}
+        for viewer in list(self.viewers):
+            if roles.get(viewer.user.name) != viewer.user.role:
+                viewer.control.abort("the user was removed or has another role now")
+
+    async def _watch_store(self) -> None:
+        seen = self.store.changes()
+        next_note = time.monotonic() + _SEEN_SECONDS
+        while True:
+            await asyncio.sleep(_WATCH_STORE_SECONDS)
+            try:
+                now = self.store.changes()
+                if now != seen:
+                    self._read_sources()
+                    seen = now
+                if time.monotonic() >= next_note:
+                    next_note += _SEEN_SECONDS
+                    for name, source in self.held.items():
+                        if source.online:
+                            self.store.seen(name)
+            except KvmStreamError as error:
+                _log.error("%s", error)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _host_of(connection: Connection) -> str:
+    return connection.peer.rpartition(":")[0]
+
+
+def _own_address() -> str:
+    """The address that this machine has towards the default route; no packet is sent."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return socket.gethostname()

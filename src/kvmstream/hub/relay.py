@@ -1,0 +1,227 @@
+"""From one agent to many viewers: bounded queues, credit on both hops, keyframes asked for once. No decoding."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from kvmstream.errors import ProtocolError
+from kvmstream.wire.limits import VIDEO_BYTES
+from kvmstream.wire.messages import KeyframeWanted
+from kvmstream.wire.video import ACK, VideoHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvmstream.wire.connection import Connection
+
+    from .source import HubSource
+    from .viewer import ViewerSession
+
+__all__ = ["Channel", "Relay", "ViewerLink"]
+
+_QUEUE_UNITS: Final = 8
+_QUEUE_BYTES: Final = VIDEO_BYTES
+_WINDOW: Final = 4  # units that a viewer may owe an acknowledgement for
+_KEYFRAME_SECONDS: Final = 0.5  # between two that are asked of the agent
+
+
+class Channel:
+    """One viewer's subscription to one source: a bounded queue and a window of unacknowledged units.
+
+    A unit that does not fit wipes the queue, and nothing more is queued until a keyframe: a chain of P-frames has no
+    holes. `offer` is called by the source's relay, the rest by the viewer's link.
+    """
+
+    def __init__(self, number: int, source: HubSource, viewer: ViewerSession) -> None:
+        self.number = number
+        self.source = source
+        self.viewer = viewer
+        self.relay = source.relay
+        self._link = viewer.link
+        self._queue: deque[tuple[VideoHeader, bytes]] = deque()
+        self._bytes = 0
+        self._waits_for_keyframe = True
+        self._sequence = 0  # of the newest unit sent
+        self._acknowledged = 0
+        self.dropped = 0
+        self.sent = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a unit that came now would go straight out."""
+        return not self._queue and self._sequence - self._acknowledged < _WINDOW
+
+    @property
+    def queued(self) -> int:
+        """Units waiting."""
+        return len(self._queue)
+
+    def offer(self, header: VideoHeader, payload: bytes) -> None:
+        """Take a unit, or drop it when it cannot be decoded."""
+        if header.keyframe:
+            self._drop_queue()  # what waits would only make it later
+            self._waits_for_keyframe = False
+        elif self._waits_for_keyframe:
+            self.dropped += 1
+            return
+        elif len(self._queue) >= _QUEUE_UNITS or self._bytes + len(payload) > _QUEUE_BYTES:
+            self._drop_queue()
+            self.dropped += 1
+            self._waits_for_keyframe = True
+            self.relay.want_keyframe()
+            return
+        self._queue.append((header, payload))
+        self._bytes += len(payload)
+        self._link.wake()
+
+    def take(self) -> tuple[bytes, bytes] | None:
+        """The next unit with the viewer's own header, when the window has room."""
+        if not self._queue or self._sequence - self._acknowledged >= _WINDOW:
+            return None
+        header, payload = self._queue.popleft()
+        self._bytes -= len(payload)
+        self._sequence += 1
+        self.sent += 1
+        return header.for_viewer(self.number, self._sequence), payload
+
+    def acknowledge(self, sequence: int) -> None:
+        """The viewer has decoded up to here. Raises ProtocolError for what was never sent."""
+        if sequence > self._sequence:
+            raise ProtocolError(
+                f"acknowledged unit {sequence}, the newest sent is {self._sequence}"
+            )
+        self._acknowledged = max(self._acknowledged, sequence)
+        self._link.wake()
+        self.relay.credit()
+
+    def ask_keyframe(self) -> None:
+        """The viewer's decoder has lost its thread."""
+        self._waits_for_keyframe = True
+        self._drop_queue()
+        self.relay.want_keyframe()
+
+    def _drop_queue(self) -> None:
+        self.dropped += len(self._queue)
+        self._queue.clear()
+        self._bytes = 0
+
+
+class ViewerLink:
+    """A viewer's video connection: one task writes what its channels have, oldest channel first."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.channels: dict[int, Channel] = {}
+        self._something = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        self._something.set()
+
+    async def send_forever(self) -> None:
+        """Until the connection is lost (ConnectionLost)."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            busy = True
+            while busy:
+                busy = False
+                for channel in list(self.channels.values()):
+                    unit = channel.take()
+                    if unit is not None:
+                        busy = True
+                        self.connection.post_frame(*unit)
+                        # Waiting here leaves the rest in the channels, where a newer keyframe can replace it.
+                        await self.connection.drain()
+                        channel.relay.credit()
+
+    async def receive_forever(self) -> None:
+        """Acknowledgements, until the connection is lost. Raises ProtocolError for anything else."""
+        while True:
+            header, _ = await self.connection.receive_frame()
+            if header.kind != ACK:
+                raise ProtocolError(
+                    f"a viewer sends nothing but acknowledgements, not kind {header.kind}"
+                )
+            channel = self.channels.get(header.channel)
+            if channel is not None:  # else it was unsubscribed meanwhile
+                channel.acknowledge(header.sequence)
+
+
+class Relay:
+    """One source's main rendition: the agent's connections on one side, any number of channels on the other."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.channels: set[Channel] = set()
+        self._now = now
+        self._control: Connection | None = None
+        self._video: Connection | None = None
+        self._owed: deque[int] = deque()  # sequences of the agent that wait for credit
+        self._keyframe_asked = float("-inf")
+        self._keyframe_timer: asyncio.TimerHandle | None = None
+        self.units = 0
+        self.bytes = 0
+
+    def attach(self, control: Connection, video: Connection) -> None:
+        """An agent is here. Whoever watches waits for its first keyframe."""
+        self._control, self._video = control, video
+        self._owed.clear()
+        for channel in self.channels:
+            channel.ask_keyframe()
+
+    def detach(self) -> None:
+        """The agent is gone."""
+        self._control = self._video = None
+        self._owed.clear()
+        if self._keyframe_timer is not None:
+            self._keyframe_timer.cancel()
+            self._keyframe_timer = None
+
+    def add(self, channel: Channel) -> None:
+        """A viewer joins: it starts at a keyframe."""
+        self.channels.add(channel)
+        self.want_keyframe()
+        self.credit()
+
+    def remove(self, channel: Channel) -> None:
+        """A viewer leaves."""
+        self.channels.discard(channel)
+        self.credit()
+
+    def pass_on(self, header: VideoHeader, payload: bytes) -> None:
+        """A unit from the agent, its times already on the hub's clock."""
+        self.units += 1
+        self.bytes += len(payload)
+        self._owed.append(header.sequence)
+        for channel in self.channels:
+            channel.offer(header, payload)
+        self.credit()
+
+    def credit(self) -> None:
+        """Let the agent send more once anybody has room for it: the slowest viewer holds up only itself."""
+        if not self._owed or self._video is None:
+            return
+        if self.channels and not any(channel.has_room for channel in self.channels):
+            return
+        newest = self._owed[-1]
+        self._owed.clear()
+        self._video.post_frame(VideoHeader(ACK, sequence=newest).pack())
+
+    def want_keyframe(self) -> None:
+        """Ask the agent for a keyframe; requests within half a second become one."""
+        if self._control is None or self._keyframe_timer is not None:
+            return
+        wait = self._keyframe_asked + _KEYFRAME_SECONDS - self._now()
+        if wait > 0:
+            loop = asyncio.get_running_loop()
+            self._keyframe_timer = loop.call_later(wait, self._send_keyframe_request)
+        else:
+            self._send_keyframe_request()
+
+    def _send_keyframe_request(self) -> None:
+        self._keyframe_timer = None
+        if self._control is not None:
+            self._keyframe_asked = self._now()
+            self._control.post(KeyframeWanted())

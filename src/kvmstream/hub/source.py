@@ -1,0 +1,196 @@
+"""One source as the hub holds it: whether its agent is here, what it shows, who watches, who drives."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from kvmstream.wire import messages as m
+
+from .relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvmstream.wire.connection import Connection
+    from kvmstream.wire.video import VideoHeader
+
+    from .viewer import ViewerSession
+
+__all__ = ["HubSource"]
+
+_IDLE_SECONDS: Final = (
+    60.0  # a controller that has sent no input for so long may be replaced by anybody
+)
+_INPUT_QUEUE: Final = 256  # messages on their way to an agent
+
+
+class HubSource:
+    """Lives as long as the hub, whether its agent is here or not."""
+
+    def __init__(self, name: str, changed: Callable[[HubSource], None]) -> None:
+        self.name = name
+        self._changed = changed
+        self.relay = Relay(time.monotonic)
+        self.control: Connection | None = None
+        self.state = m.SourceState([])
+        self.view_only = False
+        self.last_seen = 0.0
+        self.cursor: m.Cursor | None = None
+        self.thumbnail = b""
+        self.thumbnail_at = 0.0  # seconds since 1970
+        self.controller: ViewerSession | None = None
+        self._input_at = 0.0
+        self._waiting: dict[
+            int, tuple[ViewerSession, int]
+        ] = {}  # our serial → whose, and the viewer's serial
+        self._serial = 0
+
+    @property
+    def online(self) -> bool:
+        """Whether its agent is connected."""
+        return self.control is not None
+
+    def info(self) -> m.SourceInfo:
+        """What viewers are told."""
+        return m.SourceInfo(
+            self.name,
+            self.online,
+            self.state.displays,
+            self.state.shown,
+            self.state.problem,
+            self.view_only,
+            self.controller.user.name if self.controller else "",
+            len(self.relay.channels),
+            self.last_seen,
+            self.state.figures,
+        )
+
+    # ---- the agent's side
+
+    def attach(self, control: Connection, video: Connection, *, view_only: bool) -> None:
+        """Its agent is here."""
+        self.control, self.view_only = control, view_only
+        self.last_seen = time.time()
+        self.relay.attach(control, video)
+        self.watch()
+        self._changed(self)
+
+    def detach(self, control: Connection) -> None:
+        """Its agent is gone; a connection that was replaced already changes nothing."""
+        if self.control is not control:
+            return
+        self.control = None
+        self.last_seen = time.time()
+        self.relay.detach()
+        for viewer, serial in self._waiting.values():
+            viewer.post(
+                m.InputDone(serial, ["the source went offline before it answered"], self.name)
+            )
+        self._waiting.clear()
+        self._changed(self)
+
+    def watch(self) -> None:
+        """Tell the agent whether anybody watches."""
+        if self.control is not None:
+            self.control.post(m.Watch(active=bool(self.relay.channels)))
+
+    def on_unit(self, header: VideoHeader, payload: bytes, control: Connection) -> None:
+        """A unit of its video; its times come onto the hub's clock here."""
+        offset = -control.clock.offset_ns if control.clock.known else 0
+        self.relay.pass_on(header.shifted(offset, control.now_ns()), payload)
+
+    def on_message(self, message: m.AnyMessage) -> bool:
+        """A message of its agent; False for one that an agent has no business sending."""
+        if isinstance(message, m.SourceState):
+            self.state = message
+            self._changed(self)
+        elif isinstance(message, m.Cursor):
+            if (
+                message.shape
+                or self.cursor is None
+                or self.cursor.shape_serial != message.shape_serial
+            ):
+                self.cursor = message
+            for channel in self.relay.channels:
+                channel.viewer.post_cursor(channel, message)
+        elif isinstance(message, m.InputDone):
+            waiting = self._waiting.pop(message.serial, None)
+            if waiting is not None:
+                viewer, serial = waiting
+                viewer.post(m.InputDone(serial, message.failures, self.name))
+        else:
+            return False
+        return True
+
+    # ---- who drives
+
+    def request_control(self, viewer: ViewerSession, *, take: bool) -> m.Control:
+        """Let `viewer` drive, or say who does and why not."""
+        holder = self.controller
+        if viewer.user.role == "view":
+            return m.Control(
+                self.name, False, reason=f"user {viewer.user.name!r} may only watch (role view)"
+            )
+        if self.view_only:
+            return m.Control(self.name, False, reason=f"{self.name} was started with --view-only")
+        if holder is viewer:
+            return m.Control(self.name, True, viewer.user.name)
+        if holder is not None:
+            idle = time.monotonic() - self._input_at
+            may_take = take and (
+                viewer.user.role == "admin" or viewer.user.name == holder.user.name
+            )
+            if idle < _IDLE_SECONDS and not may_take:
+                return m.Control(
+                    self.name,
+                    False,
+                    holder.user.name,
+                    f"{holder.user.name} drives {self.name}; it is free after {_IDLE_SECONDS:.0f} s without input, "
+                    "and an admin can take it at once",
+                )
+            self.end_control(holder, f"{viewer.user.name} took over")
+        self.controller = viewer
+        self._input_at = time.monotonic()
+        viewer.hub.note(viewer.user.name, "took control", self.name)
+        self._changed(self)
+        return m.Control(self.name, True, viewer.user.name)
+
+    def end_control(self, viewer: ViewerSession, reason: str = "") -> None:
+        """Stop `viewer` from driving: everything that it holds down goes up."""
+        if self.controller is not viewer:
+            return
+        self.controller = None
+        if self.control is not None:
+            self.control.post(m.Input([m.ReleaseAll()]))
+        if reason:
+            viewer.post(m.Control(self.name, False, reason=reason))
+        viewer.hub.note(viewer.user.name, "gave control back", self.name)
+        self._changed(self)
+
+    def inject(self, viewer: ViewerSession, message: m.Input) -> None:
+        """Pass input on, from the one who drives only."""
+        problem = ""
+        if self.controller is not viewer:
+            problem = f"{viewer.user.name} does not drive {self.name}: request control first"
+        elif self.control is None:
+            problem = f"{self.name} is offline"
+        elif len(self._waiting) >= _INPUT_QUEUE:
+            problem = f"{self.name} is {_INPUT_QUEUE} inputs behind"
+        if problem:
+            viewer.post(m.InputDone(message.serial, [problem], self.name))
+            return
+        if any(not isinstance(event, m.Held) for event in message.events):
+            self._input_at = time.monotonic()
+        serial = 0
+        if message.serial:  # whoever gives no number wants no answer
+            self._serial = serial = self._serial % 0xFFFF_FFFF + 1
+            self._waiting[serial] = (viewer, message.serial)
+        if self.control is not None:
+            self.control.post(m.Input(message.events, serial=serial))
+
+    def forget_viewer(self, viewer: ViewerSession) -> None:
+        """A viewer is gone."""
+        self.end_control(viewer)
+        for serial in [s for s, (whose, _) in self._waiting.items() if whose is viewer]:
+            del self._waiting[serial]

@@ -1,0 +1,140 @@
+"""A viewer's session: what it watches, what it may do, and what it is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kvmstream.errors import ProtocolError
+from kvmstream.wire import messages as m
+
+from .relay import Channel, ViewerLink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvmstream.wire.connection import Connection
+
+    from .core import Hub
+    from .source import HubSource
+    from .store import User
+
+__all__ = ["ViewerSession"]
+
+_CHANNELS: Final = 64  # subscriptions of one viewer
+_BEHIND: Final = 1 << 20  # bytes of control messages that a viewer may leave untaken
+
+
+class ViewerSession:
+    """From Welcome to the end of either connection. Event loop's thread only."""
+
+    def __init__(self, hub: Hub, user: User, control: Connection, video: Connection) -> None:
+        self.hub = hub
+        self.user = user
+        self.control = control
+        self.link = ViewerLink(video)
+        self._shapes: dict[int, int] = {}  # channel → the shape that the viewer has
+
+    def post(self, message: m.AnyMessage) -> None:
+        """Tell the viewer; one that takes nothing any more is cut off."""
+        self.control.post(message)
+        if self.control.waiting > _BEHIND:
+            self.control.abort(f"{self.control.peer} is {self.control.waiting} bytes behind")
+
+    def post_cursor(self, channel: Channel, cursor: m.Cursor) -> None:
+        """The pointer of a source, with its shape only when the viewer does not have it."""
+        known = self._shapes.get(channel.number) == cursor.shape_serial
+        if not known and not cursor.shape:
+            kept = channel.source.cursor
+            if kept is not None and kept.shape_serial == cursor.shape_serial:
+                cursor = m.Cursor(
+                    cursor.x, cursor.y, cursor.visible, cursor.shape_serial, 0,
+                    kept.shape_width, kept.shape_height, kept.hot_x, kept.hot_y, kept.shape,
+                )  # fmt: skip
+        self._shapes[channel.number] = cursor.shape_serial
+        self.post(
+            m.Cursor(
+                cursor.x, cursor.y, cursor.visible, cursor.shape_serial, channel.number,
+                *((0, 0, 0, 0, b"") if known else (
+                    cursor.shape_width, cursor.shape_height, cursor.hot_x, cursor.hot_y, cursor.shape)),
+            )
+        )  # fmt: skip
+
+    def on_message(self, message: m.AnyMessage) -> None:
+        """Do what the viewer asks. Raises ProtocolError for what a viewer has no business sending."""
+        if isinstance(message, m.Input):
+            self._with_source(message.source, lambda source: source.inject(self, message))
+        elif isinstance(message, m.Subscribe):
+            self._subscribe(message)
+        elif isinstance(message, m.Unsubscribe):
+            self._unsubscribe(message.channel)
+        elif isinstance(message, m.KeyframeWanted):
+            channel = self.link.channels.get(message.channel)
+            if channel is not None:
+                channel.ask_keyframe()
+        elif isinstance(message, m.RequestControl):
+            self._with_source(
+                message.source,
+                lambda source: self.post(source.request_control(self, take=message.take)),
+            )
+        elif isinstance(message, m.GiveBack):
+            self._with_source(message.source, self._give_back)
+        elif isinstance(message, m.ShowDisplay):
+            self._with_source(message.source, lambda source: self._show(source, message.display))
+        else:
+            raise ProtocolError(f"a viewer does not send {type(message).__name__}")
+
+    def end(self) -> None:
+        """The viewer is gone."""
+        for number in list(self.link.channels):
+            self._unsubscribe(number)
+        for source in self.hub.held.values():
+            source.forget_viewer(self)
+
+    # ---- inside
+
+    def _with_source(self, name: str, act: Callable[[HubSource], None]) -> None:
+        source = self.hub.held.get(name)
+        if source is None:
+            self.post(m.Problem(f"there is no source {name!r}", source=name))
+        else:
+            act(source)
+
+    def _subscribe(self, message: m.Subscribe) -> None:
+        number = message.channel
+        source = self.hub.held.get(message.source)
+        if number == 0 or number in self.link.channels or len(self.link.channels) >= _CHANNELS:
+            self.post(
+                m.Problem(
+                    f"channel {number}: must be a free one above 0, at most {_CHANNELS}", number
+                )
+            )
+        elif source is None:
+            self.post(m.Problem(f"there is no source {message.source!r}", number, message.source))
+        else:
+            channel = Channel(number, source, self)
+            self.link.channels[number] = channel
+            source.relay.add(channel)
+            source.watch()
+            if source.cursor is not None:
+                self.post_cursor(channel, source.cursor)
+            self.hub.changed(source)
+
+    def _unsubscribe(self, number: int) -> None:
+        channel = self.link.channels.pop(number, None)
+        if channel is not None:
+            self._shapes.pop(number, None)
+            channel.relay.remove(channel)
+            channel.source.watch()
+            self.hub.changed(channel.source)
+
+    def _give_back(self, source: HubSource) -> None:
+        source.end_control(self)
+        self.post(m.Control(source.name, False))
+
+    def _show(self, source: HubSource, display: str) -> None:
+        if self.user.role == "view":
+            self.post(
+                m.Problem(f"user {self.user.name!r} may only watch (role view)", source=source.name)
+            )
+        elif source.control is not None:
+            source.control.post(m.ShowDisplay(display))

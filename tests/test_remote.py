@@ -1,0 +1,440 @@
+"""Agent, hub and viewer together: pictures come, input goes back, and every refusal says why."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from house import eventually, house, terminal
+
+import kvmstream
+from kvmstream.agent._xtest import XTest
+from kvmstream.agent.credentials import credential_for
+from kvmstream.errors import AuthenticationFailed, CaptureError, ConfigError, ConnectionLost
+
+__all__ = ["house"]  # a fixture
+
+
+def test_a_viewer_sees_the_screen_and_its_changes(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            agent = await it.agent(screen.display)
+            async with it.viewer("view") as hub:
+                source = hub.sources["office-pc"]
+                assert source.online
+                await eventually(lambda: source.info.displays, what="the list of monitors")
+                assert [(d.width, d.height) for d in source.info.displays] == [(640, 480)]
+                async with source.frames() as frames:
+                    picture = await anext(frames)
+                    assert picture.shape == (480, 640, 3)
+                    assert np.abs(picture[100, 100].astype(int) - 128).max() <= 3
+                    screen.fill(50, 60, 200, 100, (255, 0, 0))
+                    for _ in range(100):
+                        if picture[100, 100, 0] > 200:
+                            break
+                        picture = await asyncio.wait_for(anext(frames), 5)
+                    assert picture[100, 100, 0] > 240
+                    assert picture[100, 100, 1:].max() < 16
+                    packet = frames.packet
+                    # One clock for all: nothing happened before its cause.
+                    times = [packet.damaged_ns, packet.captured_ns, packet.encoded_ns, packet.sent_ns,
+                             packet.relayed_ns, packet.received_ns]  # fmt: skip
+                    assert times == sorted(times)
+                    assert times[-1] - times[0] < 1e9
+            await eventually(lambda: "encoder" in agent.get_performance_info(), 3, "the figures")
+            figures = agent.get_performance_info()
+            assert figures["state"] == "connected"
+            assert figures["backend"] in ("native", "python")
+            assert figures["encoder"]
+
+    asyncio.run(main())
+
+
+def test_typing_arrives_character_by_character(house, screen, tmp_path) -> None:
+    text = "Hello, World! ~^`|\\ ÄÖÜßé €ñ жλ 漢字 0123456789"
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            typed = tmp_path / "typed"
+            with terminal(screen, typed):
+                async with it.viewer() as hub:
+                    source = hub.sources["office-pc"]
+                    await source.keyboard.type(text + "\n")
+                    await source.keyboard.press("shift", "a")
+                    await source.keyboard.press("Enter")
+                    await eventually(
+                        lambda: typed.exists() and typed.read_text() == f"{text}\nA\n",
+                        what="the whole text",
+                    )
+            # What was borrowed for it is given back with the control.
+            test = XTest(screen.display)
+            before = test.keymap()
+            test.close()
+            assert not any(0x0100_0000 | ord("漢") in symbols for symbols in before.values())
+
+    asyncio.run(main())
+
+
+def test_pointer_and_buttons_land_where_they_should(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with it.viewer() as hub:
+                source = hub.sources["office-pc"]
+                test = XTest(screen.display)
+                for place in ((0, 0), (639, 479), (123, 321), (320, 240)):
+                    await source.mouse.move(*place)
+                    assert test.pointer()[:2] == place
+                await source.mouse.move_by(-20, 7)
+                assert test.pointer()[:2] == (300, 247)
+                await source.mouse.down("left")
+                assert test.modifiers() & 0x100
+                await source.mouse.up("left")
+                assert not test.modifiers() & 0x100
+                with pytest.raises(ConfigError, match="640 × 480"):
+                    await source.mouse.move(640, 0)
+                with pytest.raises(ConfigError, match="KeyboardEvent"):
+                    await source.keyboard.press("Hyper")
+                test.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", ["viewer", "hub", "worker", "control"])
+def test_no_key_stays_down(house, screen, end: str) -> None:
+    async def main() -> None:
+        async with house() as it:
+            agent = await it.agent(screen.display)
+            test = XTest(screen.display)
+            viewer = it.viewer()
+            async with viewer as hub:
+                source = hub.sources["office-pc"]
+                await source.keyboard.down("ctrl")
+                await source.keyboard.down("a")
+                await source.mouse.down("right")
+                assert test.pressed_keycodes() == {29 + 8, 30 + 8}
+                if end == "viewer":
+                    hub._control.abort("pulled")
+                elif end == "hub":
+                    it.hub.held["office-pc"].control.abort("pulled")
+                elif end == "worker":
+                    os.kill(agent._process.pid, signal.SIGKILL)
+                else:
+                    await source.give_back()
+                began = time.monotonic()
+                await eventually(lambda: not test.pressed_keycodes(), 3, "the keys' release")
+                await eventually(lambda: not test.modifiers() & 0x1F00, 3, "the button's release")
+                assert time.monotonic() - began < 3
+            test.close()
+
+    asyncio.run(main())
+
+
+def test_a_lost_lease_releases(house, screen) -> None:
+    """A viewer that lives but renews nothing."""
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            test = XTest(screen.display)
+            async with it.viewer() as hub:
+                source = hub.sources["office-pc"]
+                await source.keyboard.down("shift")
+                await asyncio.sleep(4.5)
+                assert test.pressed_keycodes() == {42 + 8}, "a renewed lease must hold"
+                source._held.clear()
+                await eventually(lambda: not test.pressed_keycodes(), 5, "the release")
+            test.close()
+
+    asyncio.run(main())
+
+
+def test_one_drives_at_a_time(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with (
+                it.viewer("control") as first,
+                it.viewer("admin") as second,
+                it.viewer("view") as third,
+            ):
+                await first.sources["office-pc"].request_control()
+                with pytest.raises(AuthenticationFailed, match="control drives office-pc"):
+                    await second.sources["office-pc"].keyboard.press("a")
+                with pytest.raises(AuthenticationFailed, match="may only watch"):
+                    await third.sources["office-pc"].keyboard.press("a")
+                await second.sources["office-pc"].request_control(take=True)
+                await eventually(
+                    lambda: not first.sources["office-pc"].controlled, what="the news of it"
+                )
+                assert [(e.who, e.what) for e in it.hub.store.audit(3)][::-1] == [
+                    ("control", "took control"),
+                    ("control", "gave control back"),
+                    ("admin", "took control"),
+                ]
+
+    asyncio.run(main())
+
+
+def test_view_only_agent_refuses(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display, view_only=True)
+            async with it.viewer("admin") as hub:
+                with pytest.raises(AuthenticationFailed, match="--view-only"):
+                    await hub.sources["office-pc"].keyboard.press("a")
+
+    asyncio.run(main())
+
+
+def test_agent_comes_back_after_a_hub_restart(house, screen) -> None:
+    async def main() -> None:
+        it = house()
+        async with it:
+            await it.agent(screen.display)
+            ports = it.hub.control_port, it.hub.video_port
+            await it.hub.stop()
+            it.hub = kvmstream.Hub(
+                it.folder, host="127.0.0.1", control_port=ports[0], video_port=ports[1]
+            )
+            await it.hub.start()
+            await eventually(lambda: it.hub.held["office-pc"].online, 4, "the agent's return")
+            async with it.viewer() as hub, hub.sources["office-pc"].frames() as frames:
+                assert (await asyncio.wait_for(anext(frames), 10)).shape == (480, 640, 3)
+
+    asyncio.run(main())
+
+
+def test_worker_that_dies_is_started_anew(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            agent = await it.agent(screen.display)
+            async with it.viewer() as hub:
+                source = hub.sources["office-pc"]
+                async with source.frames() as frames:
+                    await anext(frames)
+                    os.kill(agent._process.pid, signal.SIGKILL)
+                    await eventually(lambda: not source.online, what="the news of its death")
+                    await source.wait_online(5)
+                    screen.fill(0, 0, 100, 100, (0, 255, 0))
+                    assert (await asyncio.wait_for(anext(frames), 10)).shape == (480, 640, 3)
+
+    asyncio.run(main())
+
+
+def test_credentials(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            with pytest.raises(AuthenticationFailed, match="kvmstream pair LINE"):
+                kvmstream.SourceAgentClient().start("127.0.0.1", 9)
+            line = it.hub.pairing_line("127.0.0.1")
+            agent = await it.agent(screen.display)
+            # A code is good once.
+            from kvmstream.agent import pair
+
+            await asyncio.to_thread(pair, str(line), "second")
+            with pytest.raises(AuthenticationFailed, match="used up"):
+                await asyncio.to_thread(pair, str(line), "third")
+            # Another certificate is not this hub.
+            wrong = str(line).replace(it.hub.fingerprint, "0" * 64)
+            with pytest.raises(AuthenticationFailed, match="another certificate"):
+                await asyncio.to_thread(pair, wrong, "fourth")
+            with pytest.raises(AuthenticationFailed, match="wrong token"):
+                async with kvmstream.connect(it.url, token="nonsense"):
+                    pass
+            with pytest.raises(AuthenticationFailed, match="wrong user name or password"):
+                async with kvmstream.connect(it.url, user="view", password="nonsense"):
+                    pass
+            async with kvmstream.connect(it.url, user="view", password="password of view") as hub:
+                assert hub.role == "view"
+            # Revoked while connected: out at once, and told why.
+            it.hub.store.revoke("office-pc")
+            await eventually(lambda: agent.state == "refused", 10, "the refusal")
+            assert "revoked" in agent.problem
+            assert "secret" not in repr(credential_for("127.0.0.1", it.hub.control_port))
+
+    asyncio.run(main())
+
+
+def test_attempts_are_limited(house) -> None:
+    async def main() -> None:
+        async with house() as it:
+            for _ in range(5):
+                with pytest.raises(AuthenticationFailed, match="wrong token"):
+                    async with kvmstream.connect(it.url, token="nonsense"):
+                        pass
+            with pytest.raises(AuthenticationFailed, match="too many wrong attempts: wait"):
+                async with it.viewer():
+                    pass
+
+    asyncio.run(main())
+
+
+def test_a_second_viewer_adds_no_encode_and_a_stalled_one_stops_nobody(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(source="pattern", width=320, height=240, fps=60)
+            async with it.viewer() as one, it.viewer() as two, it.viewer() as stalled:
+                stuck = stalled.sources["office-pc"].packets()
+                await anext(stuck)  # and never again
+                fast, also = one.sources["office-pc"].packets(), two.sources["office-pc"].packets()
+                began = time.monotonic()
+
+                async def read(packets) -> dict[int, bytes]:
+                    found = {}
+                    while time.monotonic() < began + 3:
+                        packet = await anext(packets)
+                        found[packet.pts] = bytes(packet)
+                    return found
+
+                ours, theirs = await asyncio.gather(read(fast), read(also))
+                assert len(ours) > 120, "60 a second less what a loaded machine loses"
+                common = ours.keys() & theirs.keys()
+                assert len(common) > 0.9 * len(ours)
+                assert all(ours[pts] == theirs[pts] for pts in common)
+                channel = min(
+                    (viewer.link.channels[1] for viewer in it.hub.viewers), key=lambda c: c.sent
+                )
+                assert channel.queued <= 8
+                assert channel.dropped > 30
+                # It is behind, not lost: its next packets decode from a keyframe.
+                decoder = kvmstream.Decoder()
+                pictures = 0
+                while pictures < 20:
+                    packet = await asyncio.wait_for(anext(stuck), 5)
+                    pictures += decoder.decode(packet) is not None
+
+    asyncio.run(main())
+
+
+def test_nobody_watches_nothing_is_sent(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(source="pattern", width=320, height=240, fps=60)
+            relay = it.hub.held["office-pc"].relay
+            async with it.viewer() as hub:
+                async with hub.sources["office-pc"].packets() as packets:
+                    for _ in range(10):
+                        await anext(packets)
+                await asyncio.sleep(0.5)
+                units = relay.units
+                await asyncio.sleep(1.0)
+                assert relay.units <= units + 1
+
+    asyncio.run(main())
+
+
+def test_wait_change_wait_stable_and_record(house, screen, tmp_path) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with it.viewer() as hub:
+                source = hub.sources["office-pc"]
+                await source.wait_stable(0.3)
+                with pytest.raises(TimeoutError):
+                    await source.wait_change(0.5)
+                change = asyncio.create_task(source.wait_change(10))
+                await asyncio.sleep(1.0)
+                screen.fill(200, 200, 50, 50, (0, 0, 255))
+                await change
+                paths = await source.record(tmp_path / "out.mp4", 0.5)
+                assert paths[0].stat().st_size > 500
+                assert (await source.screenshot()).shape == (480, 640, 3)
+
+    asyncio.run(main())
+
+
+def test_a_screen_that_goes_away_is_a_problem_not_an_end(house, make_xvfb) -> None:
+    async def main() -> None:
+        server = make_xvfb("320x240")
+        async with house() as it:
+            await it.agent(server.display)
+            async with it.viewer() as hub:
+                source = hub.sources["office-pc"]
+                async with source.frames() as frames:
+                    await anext(frames)
+                    server.kill()
+                    await eventually(lambda: source.info.problem, 10, "the news")
+                    assert source.online
+                with pytest.raises(CaptureError):
+                    await source.keyboard.press("a")
+
+    asyncio.run(main())
+
+
+def test_an_unreachable_hub_is_a_state(house, tmp_path) -> None:
+    async def main() -> None:
+        it = house()
+        async with it:
+            from kvmstream.agent import pair
+
+            await asyncio.to_thread(pair, str(it.hub.pairing_line("127.0.0.1")), "office-pc")
+            ports = it.hub.control_port, it.hub.video_port
+        agent = kvmstream.SourceAgentClient()
+        try:
+            agent.start("127.0.0.1", *ports)
+            assert not agent.wait_connected(1.0)
+            await eventually(lambda: "cannot reach a hub" in agent.problem, 5, "the reason")
+        finally:
+            await asyncio.to_thread(agent.stop)
+        assert agent.state == "stopped"
+
+    asyncio.run(main())
+
+
+def test_connection_lost_reaches_every_waiter(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with it.viewer() as hub:
+                packets = hub.sources["office-pc"].packets()
+                await anext(packets)
+                await it.hub.stop()
+
+                async def drain() -> None:
+                    async for _ in packets:
+                        pass
+
+                with pytest.raises(ConnectionLost):
+                    await asyncio.wait_for(drain(), 10)
+                with pytest.raises(ConnectionLost):
+                    await hub.sources["office-pc"].keyboard.press("a")
+
+    asyncio.run(main())
+
+
+def test_the_watchdog_outlives_its_parent_group(screen) -> None:
+    """Ctrl-C at a terminal reaches the whole process group; the keys must go up all the same."""
+    code = (
+        "from kvmstream.agent.injector import Injector\n"
+        f"i = Injector({screen.display!r}, lambda x, y, g: (x, y))\n"
+        "i.key(42, True); i._test.sync(); print('down', flush=True)\n"
+        "import time; time.sleep(60)\n"
+    )
+    import sys
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    test = XTest(screen.display)
+    try:
+        assert process.stdout.readline() == "down\n"
+        assert test.pressed_keycodes() == {50}
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for _ in range(100):
+            if not test.pressed_keycodes():
+                break
+            time.sleep(0.03)
+        assert not test.pressed_keycodes()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        test.close()
