@@ -317,7 +317,7 @@ def test_nobody_watches_nothing_is_sent(house, screen) -> None:
     async def main() -> None:
         async with house() as it:
             await it.agent(source="pattern", width=320, height=240, fps=60)
-            relay = it.hub.held["office-pc"].relay
+            relay = it.hub.held["office-pc"].relays[0]
             async with it.viewer() as hub:
                 async with hub.sources["office-pc"].packets() as packets:
                     for _ in range(10):
@@ -438,3 +438,76 @@ def test_the_watchdog_outlives_its_parent_group(screen) -> None:
         process.wait()
         process.stdout.close()
         test.close()
+
+
+def test_scripts_need_no_event_loop(house, screen, tmp_path) -> None:
+    def script(url: str, token: str, typed) -> None:
+        with kvmstream.connect_sync(url, token=token) as hub:
+            assert (hub.user, hub.role) == ("control", "control")
+            source = hub.sources["office-pc"]
+            source.wait_online(5)
+            source.keyboard.type("plain\n")
+            source.mouse.move(10, 20)
+            source.wait_stable(0.3)
+            assert source.screenshot().shape == (480, 640, 3)
+            for number, picture in enumerate(source.frames()):
+                assert picture.shape == (480, 640, 3)
+                if number == 0:
+                    break
+            assert next(source.packets()).keyframe
+            source.give_back()
+        with (
+            pytest.raises(ConnectionLost),
+            kvmstream.connect_sync(url.replace("127.0.0.1", "127.0.0.2"), token=token),
+        ):
+            pass
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            typed = tmp_path / "typed"
+            with terminal(screen, typed):
+                token = it.hub.store.new_token("control")
+                await asyncio.to_thread(script, it.url, token, typed)
+                await eventually(lambda: typed.read_text() == "plain\n", what="the text")
+
+    asyncio.run(main())
+
+
+def test_a_slow_viewer_gets_the_low_rendition_and_comes_back(house, screen, monkeypatch) -> None:
+    monkeypatch.setattr("kvmstream.hub.relay._HEADROOM_SECONDS", 2.0)
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(source="pattern", width=1280, height=720, fps=60)
+            async with it.viewer() as one, it.viewer() as two:
+                fast, slow = one.sources["office-pc"].packets(), two.sources["office-pc"].packets()
+                is_slow = True
+                sizes: list[tuple[int, int]] = []
+                ended = asyncio.Event()
+                fast_sizes = set()
+
+                async def read_fast() -> None:
+                    while not ended.is_set():
+                        packet = await anext(fast)
+                        fast_sizes.add((packet.width, packet.height))
+
+                async def read_slow() -> None:
+                    decoder = kvmstream.Decoder()
+                    while not ended.is_set():
+                        packet = await anext(slow)
+                        picture = decoder.decode(packet)
+                        assert picture is not None
+                        assert picture.shape == (packet.height, packet.width, 3)
+                        sizes.append((packet.width, packet.height))
+                        await asyncio.sleep(0.3 if is_slow else 0)
+
+                tasks = [asyncio.create_task(read_fast()), asyncio.create_task(read_slow())]
+                await eventually(lambda: sizes and sizes[-1] == (960, 540), 20, "the low rendition")
+                is_slow = False
+                await eventually(lambda: sizes[-1] == (1280, 720), 20, "the way back")
+                ended.set()
+                await asyncio.gather(*tasks)
+                assert fast_sizes == {(1280, 720)}
+
+    asyncio.run(main())

@@ -47,6 +47,7 @@ __all__ = [
     "backend",
     "backend_reason",
     "connect",
+    "connect_sync",
     "displays",
     "encoders",
     "screenshot",
@@ -57,6 +58,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ._listing import displays, encoders
+    from ._remote_sync import connect_sync
     from ._screenshot import screenshot
     from ._types import CursorState, Display, EncoderInfo, Packet, QueueStats, StreamStats
     from .agent.client import NativeSourceAgent, SourceAgentClient
@@ -101,6 +103,7 @@ _HOMES = {
     "StreamStats": "._types",
     "Subscription": ".stream",
     "connect": ".remote",
+    "connect_sync": "._remote_sync",
     "displays": "._listing",
     "encoders": "._listing",
     "screenshot": "._screenshot",

@@ -1,32 +1,33 @@
-"""The agent's screen on its way to the hub: units under the hub's credit, cursor, thumbnails, state."""
+"""The agent's screen on its way to the hub: two renditions, cursor, thumbnails, state."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from kvmstream.config import StreamConfig
 from kvmstream.errors import KvmStreamError, ProtocolError, StreamClosed
-from kvmstream.stream import Stream
 from kvmstream.wire import messages as m
+from kvmstream.wire.connection import until_one_ends
 from kvmstream.wire.limits import THUMBNAIL_BYTES
-from kvmstream.wire.video import ACK, THUMBNAIL, UNIT, VideoHeader
+from kvmstream.wire.video import ACK, THUMBNAIL, VideoHeader
+
+from ._rendition import Rendition
 
 if TYPE_CHECKING:
-    from kvmstream._types import Display, Packet
-    from kvmstream.config import StreamConfig
-    from kvmstream.stream import Subscription
+    from kvmstream._types import CursorState, Display
+    from kvmstream.stream import Stream
     from kvmstream.wire.connection import Connection
 
 __all__ = ["Screen"]
 
-_log = logging.getLogger("kvmstream.agent")
-
-_UNACKNOWLEDGED: Final = 2  # units on their way to the hub
-_RETRY_SECONDS: Final = 1.0  # after a capture that failed
 _STATE_SECONDS: Final = 1.0
 _THUMBNAIL_WIDTH: Final = 320
+_LOW_WIDTH: Final = 960
+_LOW_FPS: Final = 15
+_LOW_BITRATE: Final = 1_000_000
+_SHAPE_BYTES: Final = 512 * 512 * 4
 
 
 class Screen:
@@ -34,17 +35,14 @@ class Screen:
 
     def __init__(self, config: StreamConfig) -> None:
         self._config = config
-        self._stream: Stream | None = None
-        self._subscription: Subscription | None = None
+        self._main = Rendition(0, lambda: config, self._on_picture)
+        self._low = Rendition(1, self._low_config, self._on_picture)
+        self._renditions = (self._main, self._low)
         self._control: Connection | None = None
         self._video: Connection | None = None
-        self._watched = asyncio.Event()
-        self._credit = asyncio.Event()
-        self._sequence = 0
-        self._acknowledged = 0
         self._problem = ""
         self._displays: list[Display] = []
-        self._picture = (0, 0, 0)  # generation, width, height of the newest unit
+        self._generations: dict[int, int] = {}  # of each rendition: what is shown now
         self._origin = (0, 0, 0, 0)  # what the picture shows, in pixels of the root window
         self._thumbnail_seconds = 60.0
         self._thumbnail_wanted = asyncio.Event()
@@ -52,90 +50,63 @@ class Screen:
     # ---- a connection begins and ends
 
     def begin(self, control: Connection, video: Connection) -> None:
-        """Units go there from now on, once the hub says that somebody watches."""
+        """Everything goes there from now on."""
         self._control, self._video = control, video
-        self._sequence = self._acknowledged = 0
-        self._watched.clear()
-        self._credit.set()
+        for rendition in self._renditions:
+            rendition.begin(video)
 
     def end(self) -> None:
         """The connection is gone; the capture stays."""
         self._control = self._video = None
-        self._watched.clear()
-        self._unsubscribe()
+        for rendition in self._renditions:
+            rendition.end()
 
     async def close(self) -> None:
         """End the capture too."""
-        self._unsubscribe()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await asyncio.to_thread(stream.stop)
+        for rendition in self._renditions:
+            await rendition.close()
 
     # ---- what the hub asks
 
-    async def watch(self, message: m.Watch) -> None:
-        """Begin or end to send units, and at which rate."""
-        self._thumbnail_seconds = (
-            60.0 / message.thumbnails_per_minute if message.thumbnails_per_minute else float("inf")
-        )
-        self._thumbnail_wanted.set()
-        if message.active:
-            self._watched.set()
-            if self._stream is not None:
-                self._stream.update(
-                    bitrate=min(message.bitrate, self._config.bitrate),
-                    fps=min(message.fps, self._config.fps),
-                )
-        else:
-            self._watched.clear()
-            self._unsubscribe()
+    def watch(self, message: m.Watch) -> None:
+        """Begin or end to send units of a rendition, and at which rate."""
+        self._renditions[message.rendition].watch(message)
+        if message.rendition == 0:
+            self._thumbnail_seconds = (
+                60.0 / message.thumbnails_per_minute
+                if message.thumbnails_per_minute
+                else float("inf")
+            )
+            self._thumbnail_wanted.set()
 
-    def keyframe(self) -> None:
+    def keyframe(self, rendition: int) -> None:
         """A decoder wants to begin."""
-        if self._stream is not None:
-            self._stream.request_keyframe()
+        self._renditions[rendition].keyframe()
 
     async def show(self, display: str) -> None:
         """Another monitor."""
         self._config.display = display
-        stream = self._stream
+        self._config.region = None
+        stream = self._main.stream
         if stream is not None:
             try:
                 await asyncio.to_thread(stream.update, display=display, region=(0, 0, 0, 0))
             except KvmStreamError as error:
                 self._problem = str(error)
+        await self._low.restart()  # its size follows the monitor's
 
     def locate(self, x: int, y: int, generation: int) -> tuple[int, int] | None:
-        """Where a point of the picture lies on the root window. Any thread."""
-        now, width, height = self._picture
-        left, top, wide, high = self._origin
-        if generation != now or not width or not height:
+        """Where a point of the picture lies on the root window; None when it is another picture now. Any thread."""
+        left, top, width, height = self._origin
+        if generation not in self._generations.values() or not width or not height:
             return None
-        return left + x * (wide - 1) // 65535, top + y * (high - 1) // 65535
+        return left + x * (width - 1) // 65535, top + y * (height - 1) // 65535
 
     # ---- the tasks of a connection
 
     async def send_units(self) -> None:
-        """Send what the screen becomes while somebody watches."""
-        while True:
-            await self._watched.wait()
-            try:
-                stream = await self._opened()
-                # One unit waits encoded, at most, while those on their way are not acknowledged.
-                self._subscription = stream.subscribe(capacity=1)
-                self._problem = ""
-                await self._send_while_watched(self._subscription)
-            except StreamClosed:
-                if self._subscription is not None:  # else we closed it
-                    await self._lost("the capture ended")
-            except KvmStreamError as error:
-                if isinstance(error, ProtocolError) or self._video is None:
-                    raise
-                if "connection" in type(error).__name__.lower():
-                    raise
-                await self._lost(str(error))
-            finally:
-                self._unsubscribe()
+        """Both renditions, each while somebody watches it."""
+        await until_one_ends(self._main.send_forever(), self._low.send_forever())
 
     async def receive_acks(self) -> None:
         """The hub's credit."""
@@ -143,46 +114,33 @@ class Screen:
         assert video is not None
         while True:
             header, _ = await video.receive_frame()
-            if header.kind != ACK or header.sequence > self._sequence:
-                raise ProtocolError(
-                    f"kind {header.kind}, sequence {header.sequence} is no acknowledgement"
-                )
-            self._acknowledged = max(self._acknowledged, header.sequence)
-            self._credit.set()
+            if header.kind != ACK:
+                raise ProtocolError(f"a hub sends no video frame of kind {header.kind} to an agent")
+            self._renditions[header.rendition].acknowledge(header.sequence)
 
     async def send_cursor(self) -> None:
         """The pointer, beside the picture."""
         control = self._control
         assert control is not None
         while True:
-            await self._watched.wait()
-            stream = self._stream
+            rendition = self._main if self._main.stream is not None else self._low
+            stream = rendition.stream
             if stream is None or stream.config.cursor != "metadata":
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
                 continue
             shape = -1
             try:
                 with stream.cursor_updates() as updates:
-                    while self._watched.is_set():
+                    while rendition.stream is stream:
                         state = await updates.next_async()
-                        fresh = (
-                            state.shape_serial != shape and len(state.shape_bgra) <= 512 * 512 * 4
-                        )
+                        if not rendition.watched:
+                            await rendition.wait_watched()
+                            shape = -1  # whoever watches now has not seen it
+                        control.post(_cursor(state, stream, with_shape=state.shape_serial != shape))
                         shape = state.shape_serial
-                        control.post(
-                            m.Cursor(
-                                max(-65536, min(65536, state.x)),
-                                max(-65536, min(65536, state.y)),
-                                state.visible,
-                                shape & 0xFFFF_FFFF,
-                                0,
-                                *((state.shape_width, state.shape_height, state.hot_x, state.hot_y,
-                                   bytes(state.shape_bgra)) if fresh else ()),
-                            )
-                        )  # fmt: skip
                         await control.drain()
             except StreamClosed:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
 
     async def send_thumbnails(self) -> None:
         """A small JPEG, as often as the hub asks, when the picture is another one."""
@@ -197,7 +155,7 @@ class Screen:
                 await asyncio.sleep(min(0.5, self._thumbnail_seconds))
             except TimeoutError:
                 pass
-            stream = self._stream
+            stream = self._main.stream or self._low.stream
             if stream is None:
                 continue
             try:
@@ -206,9 +164,8 @@ class Screen:
                 continue
             if picture and picture != last and len(picture) <= THUMBNAIL_BYTES:
                 last = picture
-                video.post_frame(
-                    VideoHeader(THUMBNAIL, len(picture), sent_ns=video.now_ns()).pack(), picture
-                )
+                header = VideoHeader(THUMBNAIL, len(picture), sent_ns=video.now_ns())
+                video.post_frame(header.pack(), picture)
                 await video.drain()
 
     async def send_state(self) -> None:
@@ -218,14 +175,15 @@ class Screen:
         last = None
         while True:
             await asyncio.to_thread(self._look_at_displays)
+            problem = self._main.problem or self._low.problem or self._problem
             state = m.SourceState(
                 [
                     m.DisplayInfo(d.id[:128], d.name[:128], d.width, d.height, d.primary)
                     for d in self._displays[:64]
                 ],
                 self._config.display,
-                self._problem[:1024],
-                self.figures() if self._watched.is_set() else {},
+                problem[:1024],
+                self.figures() if self._main.watched else {},
             )
             if state != last:
                 last = state
@@ -236,7 +194,7 @@ class Screen:
         """How the stream does; without one only the backend's name."""
         from kvmstream import backend
 
-        stream = self._stream
+        stream = self._main.stream
         if stream is None:
             return {"backend": backend, "fps": 0.0}
         try:
@@ -262,71 +220,34 @@ class Screen:
 
     # ---- inside
 
-    async def _send_while_watched(self, subscription: Subscription) -> None:
-        video = self._video
-        assert video is not None
-        while self._watched.is_set():
-            while self._sequence - self._acknowledged >= _UNACKNOWLEDGED:
-                self._credit.clear()
-                await self._credit.wait()
-            packet = await subscription.next_async()
-            if packet.generation != self._picture[0]:
-                await asyncio.to_thread(self._look_at_displays)
-                self._picture = (packet.generation, packet.width, packet.height)
-            self._post(packet, video)
-            await video.drain()
+    def _on_picture(self, generation: int) -> None:
+        """A rendition has a new generation. Any thread."""
+        self._look_at_displays()
+        self._generations[generation >> 31] = generation
 
-    def _post(self, packet: Packet, video: Connection) -> None:
-        self._sequence += 1
-        header = VideoHeader(
-            UNIT,
-            len(packet),
-            packet.keyframe,
-            packet.refinement,
-            0,
-            0,
-            self._sequence,
-            packet.generation,
-            packet.width,
-            packet.height,
-            packet.pts,
-            packet.damaged_ns,
-            packet.captured_ns,
-            packet.encoded_ns,
-            video.now_ns(),
+    def _low_config(self) -> StreamConfig:
+        self._look_at_displays()
+        config = self._config
+        main = self._main.stream
+        width, height = (main.config.width, main.config.height) if main else self._origin[2:]
+        scale = min(1.0, _LOW_WIDTH / max(1, width))
+        settings = config.seam_arguments()
+        settings.update(
+            width=max(2, round(width * scale)),
+            height=max(2, round(height * scale)),
+            fps=min(config.fps, _LOW_FPS),
+            bitrate=min(config.bitrate, _LOW_BITRATE),
         )
-        video.post_frame(header.pack(), memoryview(packet))
-
-    async def _opened(self) -> Stream:
-        if self._stream is None:
-            stream = Stream(self._config)
-            try:
-                await asyncio.to_thread(stream.start)
-            except BaseException:
-                await asyncio.to_thread(stream.stop)
-                raise
-            self._stream = stream
-        return self._stream
-
-    async def _lost(self, problem: str) -> None:
-        """The capture failed: say so, and try anew."""
-        _log.warning("%s", problem)
-        self._problem = problem
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await asyncio.to_thread(stream.stop)
-        await asyncio.sleep(_RETRY_SECONDS)
-
-    def _unsubscribe(self) -> None:
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.close()
+        return StreamConfig(**settings)
 
     def _look_at_displays(self) -> None:
         """Which monitors there are, and what the picture shows of them. Any thread."""
         from kvmstream import displays
 
         config = self._config
+        if config.source != "screen":
+            self._origin = (0, 0, config.width, config.height)
+            return
         x_display = config.display.partition("/")[0] if ":" in config.display else ""
         wanted = config.display.partition("/")[2] if ":" in config.display else config.display
         try:
@@ -334,6 +255,7 @@ class Screen:
         except KvmStreamError as error:
             self._problem = str(error)
             return
+        self._problem = ""
         self._displays = found
         shown = next(
             (d for d in found if wanted in (d.name, d.id)),
@@ -344,3 +266,20 @@ class Screen:
         if shown is not None:
             x, y, width, height = config.region or (0, 0, shown.width, shown.height)
             self._origin = (shown.x + x, shown.y + y, width, height)
+
+
+def _cursor(state: CursorState, stream: Stream, *, with_shape: bool) -> m.Cursor:
+    def place(value: int, size: int) -> int:
+        return max(-(1 << 20), min(1 << 20, value * 65535 // max(1, size - 1)))
+
+    shape: tuple[int, int, int, int, bytes] | tuple[()] = ()
+    if with_shape and len(state.shape_bgra) <= _SHAPE_BYTES:
+        shape = (state.shape_width, state.shape_height, state.hot_x, state.hot_y, bytes(state.shape_bgra))  # fmt: skip
+    return m.Cursor(
+        place(state.x, stream.config.width),
+        place(state.y, stream.config.height),
+        state.visible,
+        state.shape_serial & 0xFFFF_FFFF,
+        0,
+        *shape,
+    )

@@ -131,9 +131,9 @@ class Worker:
             if isinstance(message, m.Input):
                 self._hands.play(message, control, refuse=self._view_only)
             elif isinstance(message, m.Watch):
-                await self._screen.watch(message)
+                self._screen.watch(message)
             elif isinstance(message, m.KeyframeWanted):
-                self._screen.keyframe()
+                self._screen.keyframe(message.rendition)
             elif isinstance(message, m.ShowDisplay):
                 await self._screen.show(message.display)
             elif isinstance(message, m.Refused):

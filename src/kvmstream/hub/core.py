@@ -9,7 +9,6 @@ import logging
 import secrets as stdlib_secrets
 import socket
 import time
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +30,7 @@ from kvmstream.wire.limits import (
 )
 from kvmstream.wire.video import THUMBNAIL, UNIT
 
+from .attempts import Attempts
 from .certificate import ensure_certificate
 from .source import HubSource
 from .store import Store
@@ -45,11 +45,9 @@ __all__ = ["Hub", "state_dir"]
 
 _log = logging.getLogger("kvmstream.hub")
 
-_ATTEMPTS: Final = 5  # wrong secrets from one address…
-_ATTEMPT_SECONDS: Final = 60.0  # …in so long; then it has to wait
-_ADDRESSES: Final = 10_000  # that are remembered
 _HANDSHAKES: Final = 64  # connections that have not said yet who they are
 _WATCH_STORE_SECONDS: Final = 1.0
+_WATCH_LINES_SECONDS: Final = 0.25
 _SEEN_SECONDS: Final = 60.0
 _PORTS: Final = ("control_port", "video_port")
 
@@ -94,7 +92,7 @@ class Hub:
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._video_waiting: dict[str, asyncio.Future[Connection]] = {}
-        self._failures: dict[str, deque[float]] = {}
+        self._attempts = Attempts()
         self._strangers = 0
         self._changed: set[str] = set()
         self._change_timer: asyncio.Handle | None = None
@@ -135,6 +133,7 @@ class Hub:
             for setting in _PORTS:
                 self._store.set_setting(setting, str(getattr(self, setting)))
             self._spawn(self._watch_store())
+            self._spawn(self._watch_lines())
         except BaseException:
             await self.stop()
             raise
@@ -291,10 +290,10 @@ class Hub:
         )  # the session reads and writes; this task keeps the connection until it has ended
 
     async def _pair(self, connection: Connection, hello: m.Pair) -> None:
-        self._check_attempts(connection)
+        self._attempts.check(connection.host)
         found = self.store.pair(hello.code.strip().upper(), hello.name)
         if found is None:
-            self._failed(connection)
+            self._attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "this pairing code is wrong, used up or older than ten minutes: print a new line with "
                 "`kvmstream hub --pair` on the hub"
@@ -304,10 +303,10 @@ class Hub:
         self._read_sources()
 
     async def _serve_agent(self, connection: Connection, hello: m.AgentHello) -> None:
-        self._check_attempts(connection)
+        self._attempts.check(connection.host)
         name = self.store.source_of(hello.identity, hello.secret)
         if name is None:
-            self._failed(connection)
+            self._attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "this hub does not know the agent's credential, or it was revoked: pair again with a new line from "
                 "`kvmstream hub --pair`"
@@ -349,13 +348,13 @@ class Hub:
                 self.store.seen(name)
 
     async def _serve_viewer(self, connection: Connection, hello: m.ViewerHello) -> None:
-        self._check_attempts(connection)
+        self._attempts.check(connection.host)
         if hello.token:
             user = self.store.user_of_token(hello.token)
         else:
             user = await asyncio.to_thread(self.store.user_of_password, hello.user, hello.password)
         if user is None:
-            self._failed(connection)
+            self._attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "wrong token, or wrong user name or password: make a token with `kvmstream users token NAME` on the hub"
             )
@@ -400,26 +399,6 @@ class Hub:
         finally:
             del self._video_waiting[token]
 
-    # ---- attempts
-
-    def _check_attempts(self, connection: Connection) -> None:
-        failures = self._failures.get(_host_of(connection))
-        if failures is None:
-            return
-        now = time.monotonic()
-        while failures and failures[0] < now - _ATTEMPT_SECONDS:
-            failures.popleft()
-        if len(failures) >= _ATTEMPTS:
-            wait = failures[0] + _ATTEMPT_SECONDS - now
-            raise AuthenticationFailed(f"too many wrong attempts: wait {wait:.0f} s")
-
-    def _failed(self, connection: Connection) -> None:
-        if len(self._failures) >= _ADDRESSES:
-            self._failures.pop(next(iter(self._failures)))
-        self._failures.setdefault(_host_of(connection), deque(maxlen=_ATTEMPTS)).append(
-            time.monotonic()
-        )
-
     # ---- the store changes under us: the command line revokes, renames and adds
 
     def _read_sources(self) -> None:
@@ -459,14 +438,17 @@ class Hub:
             except KvmStreamError as error:
                 _log.error("%s", error)
 
+    async def _watch_lines(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_LINES_SECONDS)
+            for source in self.held.values():
+                if source.online:
+                    source.watch()
+
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _host_of(connection: Connection) -> str:
-    return connection.peer.rpartition(":")[0]
 
 
 def _own_address() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -11,9 +12,9 @@ from kvmstream.wire.limits import VIDEO_BYTES
 from kvmstream.wire.messages import KeyframeWanted
 from kvmstream.wire.video import ACK, VideoHeader
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .pace import CEILING, Pace
 
+if TYPE_CHECKING:
     from kvmstream.wire.connection import Connection
 
     from .source import HubSource
@@ -23,35 +24,43 @@ __all__ = ["Channel", "Relay", "ViewerLink"]
 
 _QUEUE_UNITS: Final = 8
 _QUEUE_BYTES: Final = VIDEO_BYTES
-_WINDOW: Final = 4  # units that a viewer may owe an acknowledgement for
+_OVERFLOWS: Final = 2  # in…
+_OVERFLOW_SECONDS: Final = 5.0  # …so long move a viewer to the low rendition
+_HEADROOM_SECONDS: Final = 10.0  # without any move it back, the first time
+_MOST_PATIENCE: Final = 160.0
+_HEADROOM_DELAY: Final = 0.05  # seconds in queues
 _KEYFRAME_SECONDS: Final = 0.5  # between two that are asked of the agent
 
 
 class Channel:
-    """One viewer's subscription to one source: a bounded queue and a window of unacknowledged units.
+    """One viewer's subscription to one source: a bounded queue, and the pace of its line.
 
     A unit that does not fit wipes the queue, and nothing more is queued until a keyframe: a chain of P-frames has no
-    holes. `offer` is called by the source's relay, the rest by the viewer's link.
+    holes. `offer` is called by the source's relay, the rest by the viewer's link. Overflows move a viewer to the
+    source's low rendition, time without any back to main.
     """
 
     def __init__(self, number: int, source: HubSource, viewer: ViewerSession) -> None:
         self.number = number
         self.source = source
         self.viewer = viewer
-        self.relay = source.relay
+        self.relay = source.relays[0]
+        self.pace = Pace()
         self._link = viewer.link
         self._queue: deque[tuple[VideoHeader, bytes]] = deque()
         self._bytes = 0
         self._waits_for_keyframe = True
         self._sequence = 0  # of the newest unit sent
-        self._acknowledged = 0
+        self._overflows: deque[float] = deque(maxlen=_OVERFLOWS)
+        self._calm_since = 0.0
+        self._patience = _HEADROOM_SECONDS
         self.dropped = 0
         self.sent = 0
 
     @property
     def has_room(self) -> bool:
         """Whether a unit that came now would go straight out."""
-        return not self._queue and self._sequence - self._acknowledged < _WINDOW
+        return not self._queue and self.pace.in_flight < self.pace.window
 
     @property
     def queued(self) -> int:
@@ -67,10 +76,7 @@ class Channel:
             self.dropped += 1
             return
         elif len(self._queue) >= _QUEUE_UNITS or self._bytes + len(payload) > _QUEUE_BYTES:
-            self._drop_queue()
-            self.dropped += 1
-            self._waits_for_keyframe = True
-            self.relay.want_keyframe()
+            self._overflow()
             return
         self._queue.append((header, payload))
         self._bytes += len(payload)
@@ -78,12 +84,13 @@ class Channel:
 
     def take(self) -> tuple[bytes, bytes] | None:
         """The next unit with the viewer's own header, when the window has room."""
-        if not self._queue or self._sequence - self._acknowledged >= _WINDOW:
+        if not self._queue or self.pace.in_flight >= self.pace.window:
             return None
         header, payload = self._queue.popleft()
         self._bytes -= len(payload)
         self._sequence += 1
         self.sent += 1
+        self.pace.sent(self._sequence, len(payload), time.monotonic())
         return header.for_viewer(self.number, self._sequence), payload
 
     def acknowledge(self, sequence: int) -> None:
@@ -92,15 +99,49 @@ class Channel:
             raise ProtocolError(
                 f"acknowledged unit {sequence}, the newest sent is {self._sequence}"
             )
-        self._acknowledged = max(self._acknowledged, sequence)
+        now = time.monotonic()
+        self.pace.acknowledged(sequence, now)
         self._link.wake()
         self.relay.credit()
+        if self._waits_for_keyframe and self.has_room:
+            self.relay.want_keyframe()
+        if self.relay.number and self._is_calm(now):
+            self._patience *= 2  # whoever has to come back here waits longer the next time
+            self._move(0)
 
     def ask_keyframe(self) -> None:
         """The viewer's decoder has lost its thread."""
         self._waits_for_keyframe = True
         self._drop_queue()
         self.relay.want_keyframe()
+
+    def _overflow(self) -> None:
+        self._drop_queue()
+        self.dropped += 1
+        self._waits_for_keyframe = True
+        now = self._calm_since = time.monotonic()
+        self._overflows.append(now)
+        often = len(self._overflows) == _OVERFLOWS and self._overflows[0] > now - _OVERFLOW_SECONDS
+        if often and not self.relay.number:
+            self._move(1)
+        elif self.pace.in_flight < self.pace.window:
+            self.relay.want_keyframe()
+        # Else it takes nothing now: a keyframe would be for nobody. It is asked for with the next acknowledgement.
+
+    def _is_calm(self, now: float) -> bool:
+        if self.pace.queue_delay > _HEADROOM_DELAY:
+            self._calm_since = now
+        return now - self._calm_since > min(self._patience, _MOST_PATIENCE)
+
+    def _move(self, rendition: int) -> None:
+        self._overflows.clear()
+        self._calm_since = time.monotonic()
+        self._waits_for_keyframe = True
+        self._drop_queue()
+        self.relay.remove(self)
+        self.relay = self.source.relays[rendition]
+        self.relay.add(self)
+        self.source.watch()
 
     def _drop_queue(self) -> None:
         self.dropped += len(self._queue)
@@ -151,11 +192,11 @@ class ViewerLink:
 
 
 class Relay:
-    """One source's main rendition: the agent's connections on one side, any number of channels on the other."""
+    """One rendition of a source: the agent's connections on one side, any number of channels on the other."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.channels: set[Channel] = set()
-        self._now = now
         self._control: Connection | None = None
         self._video: Connection | None = None
         self._owed: deque[int] = deque()  # sequences of the agent that wait for credit
@@ -207,13 +248,17 @@ class Relay:
             return
         newest = self._owed[-1]
         self._owed.clear()
-        self._video.post_frame(VideoHeader(ACK, sequence=newest).pack())
+        self._video.post_frame(VideoHeader(ACK, rendition=self.number, sequence=newest).pack())
+
+    def bitrate(self) -> int:
+        """What the best line among the viewers carries: the slower ones have their queue and the low rendition."""
+        return max((channel.pace.bitrate for channel in self.channels), default=CEILING)
 
     def want_keyframe(self) -> None:
         """Ask the agent for a keyframe; requests within half a second become one."""
         if self._control is None or self._keyframe_timer is not None:
             return
-        wait = self._keyframe_asked + _KEYFRAME_SECONDS - self._now()
+        wait = self._keyframe_asked + _KEYFRAME_SECONDS - time.monotonic()
         if wait > 0:
             loop = asyncio.get_running_loop()
             self._keyframe_timer = loop.call_later(wait, self._send_keyframe_request)
@@ -223,5 +268,5 @@ class Relay:
     def _send_keyframe_request(self) -> None:
         self._keyframe_timer = None
         if self._control is not None:
-            self._keyframe_asked = self._now()
-            self._control.post(KeyframeWanted())
+            self._keyframe_asked = time.monotonic()
+            self._control.post(KeyframeWanted(rendition=self.number))

@@ -22,6 +22,7 @@ __all__ = ["HubSource"]
 _IDLE_SECONDS: Final = (
     60.0  # a controller that has sent no input for so long may be replaced by anybody
 )
+_BITRATE_STEP: Final = 0.08
 _INPUT_QUEUE: Final = 256  # messages on their way to an agent
 
 
@@ -31,7 +32,8 @@ class HubSource:
     def __init__(self, name: str, changed: Callable[[HubSource], None]) -> None:
         self.name = name
         self._changed = changed
-        self.relay = Relay(time.monotonic)
+        self.relays = (Relay(0), Relay(1))
+        self._told: list[m.Watch | None] = [None, None]  # what the agent was told last
         self.control: Connection | None = None
         self.state = m.SourceState([])
         self.view_only = False
@@ -61,7 +63,7 @@ class HubSource:
             self.state.problem,
             self.view_only,
             self.controller.user.name if self.controller else "",
-            len(self.relay.channels),
+            sum(len(relay.channels) for relay in self.relays),
             self.last_seen,
             self.state.figures,
         )
@@ -72,7 +74,9 @@ class HubSource:
         """Its agent is here."""
         self.control, self.view_only = control, view_only
         self.last_seen = time.time()
-        self.relay.attach(control, video)
+        self._told = [None, None]
+        for relay in self.relays:
+            relay.attach(control, video)
         self.watch()
         self._changed(self)
 
@@ -82,7 +86,8 @@ class HubSource:
             return
         self.control = None
         self.last_seen = time.time()
-        self.relay.detach()
+        for relay in self.relays:
+            relay.detach()
         for viewer, serial in self._waiting.values():
             viewer.post(
                 m.InputDone(serial, ["the source went offline before it answered"], self.name)
@@ -91,14 +96,29 @@ class HubSource:
         self._changed(self)
 
     def watch(self) -> None:
-        """Tell the agent whether anybody watches."""
-        if self.control is not None:
-            self.control.post(m.Watch(active=bool(self.relay.channels)))
+        """Tell the agent whether anybody watches, and how much the lines carry; nothing when it knows. Called often."""
+        if self.control is None:
+            return
+        for relay in self.relays:
+            told = self._told[relay.number]
+            bitrate = relay.bitrate()
+            wanted = m.Watch(bool(relay.channels), relay.number, bitrate)
+            # Small steps are not worth an encoder's new settings.
+            if (
+                told is not None
+                and told.active == wanted.active
+                and (
+                    not wanted.active or abs(bitrate - told.bitrate) < _BITRATE_STEP * told.bitrate
+                )
+            ):
+                continue
+            self._told[relay.number] = wanted
+            self.control.post(wanted)
 
     def on_unit(self, header: VideoHeader, payload: bytes, control: Connection) -> None:
         """A unit of its video; its times come onto the hub's clock here."""
         offset = -control.clock.offset_ns if control.clock.known else 0
-        self.relay.pass_on(header.shifted(offset, control.now_ns()), payload)
+        self.relays[header.rendition].pass_on(header.shifted(offset, control.now_ns()), payload)
 
     def on_message(self, message: m.AnyMessage) -> bool:
         """A message of its agent; False for one that an agent has no business sending."""
@@ -112,7 +132,7 @@ class HubSource:
                 or self.cursor.shape_serial != message.shape_serial
             ):
                 self.cursor = message
-            for channel in self.relay.channels:
+            for channel in [c for relay in self.relays for c in relay.channels]:
                 channel.viewer.post_cursor(channel, message)
         elif isinstance(message, m.InputDone):
             waiting = self._waiting.pop(message.serial, None)

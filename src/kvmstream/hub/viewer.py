@@ -113,7 +113,7 @@ class ViewerSession:
         else:
             channel = Channel(number, source, self)
             self.link.channels[number] = channel
-            source.relay.add(channel)
+            channel.relay.add(channel)
             source.watch()
             if source.cursor is not None:
                 self.post_cursor(channel, source.cursor)

@@ -67,6 +67,7 @@ class Connection:
         self.identity = ""  # of an agent, once it is known
         self.on_end: Callable[[], object] | None = None
         peer = writer.get_extra_info("peername")
+        self.host = str(peer[0]) if isinstance(peer, tuple) else ""
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local peer"
         writer.transport.set_write_buffer_limits(high=_HIGH_WATER)
         raw: socket.socket | None = writer.get_extra_info("socket")

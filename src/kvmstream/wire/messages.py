@@ -21,6 +21,7 @@ Short: TypeAlias = Annotated[str, Meta(max_length=1024)]
 Nanoseconds: TypeAlias = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
 Coordinate: TypeAlias = Annotated[int, Meta(ge=0, le=65535)]
 KeyCode: TypeAlias = Annotated[int, Meta(ge=1, le=0x2FF)]
+RenditionNumber: TypeAlias = Annotated[int, Meta(ge=0, le=1)]  # 0 = main, 1 = low
 Counter: TypeAlias = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 
 
@@ -114,6 +115,7 @@ class Watch(Message, frozen=True, tag=True):
     """Somebody watches (or nobody any more), and with which settings."""
 
     active: bool
+    rendition: RenditionNumber = 0
     bitrate: Annotated[int, Meta(ge=50_000, le=1_000_000_000)] = 6_000_000
     fps: Annotated[float, Meta(ge=1, le=240)] = 60.0
     thumbnails_per_minute: Annotated[int, Meta(ge=0, le=600)] = 1
@@ -130,6 +132,7 @@ class KeyframeWanted(Message, frozen=True, tag=True):
     """A decoder cannot go on without one. Also from a viewer to the hub."""
 
     channel: Counter = 0
+    rendition: RenditionNumber = 0
 
 
 # ---- input: viewer → hub → agent -------------------------------------------------------------------------------------
@@ -229,10 +232,14 @@ class SourceState(Message, frozen=True, tag=True):
 
 
 class Cursor(Message, frozen=True, tag=True):
-    """The pointer's place in the picture, and its shape when that changed. Also hub → viewer, with `channel`."""
+    """The pointer's place, and its shape when that changed. Also hub → viewer, with `channel`.
 
-    x: Annotated[int, Meta(ge=-65536, le=65536)]
-    y: Annotated[int, Meta(ge=-65536, le=65536)]
+    The place is that of the hot spot, 0…65535 of the picture and beyond where it is outside; the shape is in pixels of
+    the source, BGRA with premultiplied alpha.
+    """
+
+    x: Annotated[int, Meta(ge=-(1 << 20), le=1 << 20)]
+    y: Annotated[int, Meta(ge=-(1 << 20), le=1 << 20)]
     visible: bool
     shape_serial: Counter
     channel: Counter = 0

@@ -1,0 +1,40 @@
+"""Wrong secrets are counted by address: who guesses has to wait."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Final
+
+from kvmstream.errors import AuthenticationFailed
+
+__all__ = ["Attempts"]
+
+_MOST: Final = 5  # wrong ones…
+_SECONDS: Final = 60.0  # …in so long
+_ADDRESSES: Final = 10_000  # that are remembered; the oldest is forgotten
+
+
+class Attempts:
+    """Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, deque[float]] = {}
+
+    def check(self, address: str) -> None:
+        """Raise AuthenticationFailed while this address has to wait."""
+        failures = self._failures.get(address)
+        if failures is None:
+            return
+        now = time.monotonic()
+        while failures and failures[0] < now - _SECONDS:
+            failures.popleft()
+        if len(failures) >= _MOST:
+            wait = failures[0] + _SECONDS - now
+            raise AuthenticationFailed(f"too many wrong attempts: wait {wait:.0f} s")
+
+    def failed(self, address: str) -> None:
+        """One more."""
+        if address not in self._failures and len(self._failures) >= _ADDRESSES:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures.setdefault(address, deque(maxlen=_MOST)).append(time.monotonic())
