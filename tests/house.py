@@ -34,7 +34,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.hub = kvmstream.Hub(folder, host="127.0.0.1", control_port=0, video_port=0)
+        self.hub = kvmstream.Hub(folder, host="127.0.0.1", control_port=0, video_port=0, web_port=0)
         self._agents: list[kvmstream.SourceAgentClient] = []
 
     async def __aenter__(self):

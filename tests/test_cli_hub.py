@@ -62,9 +62,10 @@ def test_from_nothing_to_a_picture(house, screen, tmp_path) -> None:
     """What README's section "From afar" says, command by command."""
     control, video = map(str, free_ports())
     ports = ("--port", control, "--video-port", video)
+    web = ("--web-port", str(free_ports()[0]))
     added = python("users", "add", "anna", "--role", "control", input="long enough\n")
     assert (added.returncode, added.stdout) == (0, "user anna can log in now\n")
-    with running("hub", "--host", "127.0.0.1", "--address", "127.0.0.1", *ports) as hub:
+    with running("hub", "--host", "127.0.0.1", "--address", "127.0.0.1", *ports, *web) as hub:
         line = read_until(hub, r"kvmstream pair '([^']+)'")[1]
         paired = python("pair", line, "--name", "office-pc")
         assert paired.returncode == 0, paired.stderr

@@ -201,7 +201,7 @@ def test_agent_comes_back_after_a_hub_restart(house, screen) -> None:
             ports = it.hub.control_port, it.hub.video_port
             await it.hub.stop()
             it.hub = kvmstream.Hub(
-                it.folder, host="127.0.0.1", control_port=ports[0], video_port=ports[1]
+                it.folder, host="127.0.0.1", control_port=ports[0], video_port=ports[1], web_port=0
             )
             await it.hub.start()
             await eventually(lambda: it.hub.held["office-pc"].online, 4, "the agent's return")

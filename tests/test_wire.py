@@ -287,7 +287,9 @@ async def _garbage(garbage: list[bytes], *, framed: bool) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         _reuse_certificate(Path(folder))
-        async with Hub(folder, host="127.0.0.1", control_port=0, video_port=0) as hub:
+        async with Hub(
+            folder, host="127.0.0.1", control_port=0, video_port=0, web_port=None
+        ) as hub:
             hub.store.set_user("eve", "admin")
             token = hub.store.new_token("eve")
             reader, writer = await _open(hub.control_port)

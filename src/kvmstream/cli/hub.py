@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvmstream.wire.limits import CONTROL_PORT, VIDEO_PORT
+from kvmstream.wire.limits import CONTROL_PORT, VIDEO_PORT, WEB_PORT
 
 if TYPE_CHECKING:
     from kvmstream.hub import Hub
@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--video-port", type=port, default=VIDEO_PORT, help="video port (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--web-port", type=port, default=WEB_PORT, help="https port (default: %(default)s)"
     )
     parser.add_argument(
         "--pair",
@@ -76,6 +79,7 @@ def make_hub(arguments: argparse.Namespace) -> Hub:
         host=arguments.host,
         control_port=arguments.port,
         video_port=arguments.video_port,
+        web_port=arguments.web_port,
     )
 
 
@@ -95,9 +99,10 @@ async def _serve(hub: Hub, address: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     async with hub:
-        print(
-            f"kvmstream hub: control port {hub.control_port}, video port {hub.video_port}, folder {hub.folder}"
-        )
+        ports = f"control port {hub.control_port}, video port {hub.video_port}"
+        if hub.web_port is not None:
+            ports += f", https port {hub.web_port}"
+        print(f"kvmstream hub: {ports}, folder {hub.folder}")
         if not hub.store.users():
             print("No users yet: `kvmstream users add NAME --role admin` makes the first one.")
         if not hub.held:

@@ -27,6 +27,7 @@ from kvmstream.wire.limits import (
     CONTROL_PORT,
     HANDSHAKE_SECONDS,
     VIDEO_PORT,
+    WEB_PORT,
 )
 from kvmstream.wire.video import THUMBNAIL, UNIT
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
     from typing import Self
+
+    from .web import WebServer
 
 __all__ = ["Hub", "state_dir"]
 
@@ -70,7 +73,7 @@ class Hub:
             await asyncio.Event().wait()
 
     `folder` keeps the database and the certificate; both are made at the first start. Raises StoreError when what is
-    there cannot be used, and OSError when a port is taken.
+    there cannot be used, and OSError when a port is taken. Port 0 is any free one; `web_port` None is no https at all.
     """
 
     def __init__(
@@ -80,11 +83,14 @@ class Hub:
         host: str = "",
         control_port: int = CONTROL_PORT,
         video_port: int = VIDEO_PORT,
+        web_port: int | None = WEB_PORT,
     ) -> None:
         self.folder = Path(folder) if folder is not None else state_dir()
         self._host = host
         self.control_port = control_port
         self.video_port = video_port
+        self.web_port = web_port
+        self._web: WebServer | None = None
         self.held: dict[str, HubSource] = {}
         self.viewers: set[ViewerSession] = set()
         self.fingerprint = ""
@@ -92,7 +98,7 @@ class Hub:
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._video_waiting: dict[str, asyncio.Future[Connection]] = {}
-        self._attempts = Attempts()
+        self.attempts = Attempts()
         self._strangers = 0
         self._changed: set[str] = set()
         self._change_timer: asyncio.Handle | None = None
@@ -130,6 +136,8 @@ class Hub:
             self.control_port, self.video_port = (
                 server.sockets[0].getsockname()[1] for server in self._servers
             )
+            if self.web_port is not None:
+                await self._start_web(certificate, key)
             for setting in _PORTS:
                 self._store.set_setting(setting, str(getattr(self, setting)))
             self._spawn(self._watch_store())
@@ -138,8 +146,21 @@ class Hub:
             await self.stop()
             raise
 
+    async def _start_web(self, certificate: Path, key: Path) -> None:
+        try:
+            from .web import WebServer
+        except ImportError as error:
+            _log.warning("no https: %s; pip install 'kvmstream[hub]'", error)
+            self.web_port = None
+            return
+        self._web = WebServer(self)
+        await self._web.start(self._host, self.web_port or 0, certificate, key)
+        self.web_port = self._web.port
+
     async def stop(self) -> None:
         """Close everything; idempotent."""
+        if self._web is not None:
+            await self._web.stop()
         for server in self._servers:
             server.close()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
@@ -290,10 +311,10 @@ class Hub:
         )  # the session reads and writes; this task keeps the connection until it has ended
 
     async def _pair(self, connection: Connection, hello: m.Pair) -> None:
-        self._attempts.check(connection.host)
+        self.attempts.check(connection.host)
         found = self.store.pair(hello.code.strip().upper(), hello.name)
         if found is None:
-            self._attempts.failed(connection.host)
+            self.attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "this pairing code is wrong, used up or older than ten minutes: print a new line with "
                 "`kvmstream hub --pair` on the hub"
@@ -303,10 +324,10 @@ class Hub:
         self._read_sources()
 
     async def _serve_agent(self, connection: Connection, hello: m.AgentHello) -> None:
-        self._attempts.check(connection.host)
+        self.attempts.check(connection.host)
         name = self.store.source_of(hello.identity, hello.secret)
         if name is None:
-            self._attempts.failed(connection.host)
+            self.attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "this hub does not know the agent's credential, or it was revoked: pair again with a new line from "
                 "`kvmstream hub --pair`"
@@ -348,13 +369,13 @@ class Hub:
                 self.store.seen(name)
 
     async def _serve_viewer(self, connection: Connection, hello: m.ViewerHello) -> None:
-        self._attempts.check(connection.host)
+        self.attempts.check(connection.host)
         if hello.token:
             user = self.store.user_of_token(hello.token)
         else:
             user = await asyncio.to_thread(self.store.user_of_password, hello.user, hello.password)
         if user is None:
-            self._attempts.failed(connection.host)
+            self.attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "wrong token, or wrong user name or password: make a token with `kvmstream users token NAME` on the hub"
             )

@@ -47,7 +47,7 @@ class Channel:
         self.relay = source.relays[0]
         self.pace = Pace()
         self._link = viewer.link
-        self._queue: deque[tuple[VideoHeader, bytes]] = deque()
+        self._queue: deque[tuple[VideoHeader, bytes, float]] = deque()  # and since when
         self._bytes = 0
         self._waits_for_keyframe = True
         self._sequence = 0  # of the newest unit sent
@@ -67,6 +67,11 @@ class Channel:
         """Units waiting."""
         return len(self._queue)
 
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the oldest of them has waited."""
+        return time.monotonic() - self._queue[0][2] if self._queue else 0.0
+
     def offer(self, header: VideoHeader, payload: bytes) -> None:
         """Take a unit, or drop it when it cannot be decoded."""
         if header.keyframe:
@@ -78,7 +83,7 @@ class Channel:
         elif len(self._queue) >= _QUEUE_UNITS or self._bytes + len(payload) > _QUEUE_BYTES:
             self._overflow()
             return
-        self._queue.append((header, payload))
+        self._queue.append((header, payload, time.monotonic()))
         self._bytes += len(payload)
         self._link.wake()
 
@@ -86,7 +91,7 @@ class Channel:
         """The next unit with the viewer's own header, when the window has room."""
         if not self._queue or self.pace.in_flight >= self.pace.window:
             return None
-        header, payload = self._queue.popleft()
+        header, payload, _ = self._queue.popleft()
         self._bytes -= len(payload)
         self._sequence += 1
         self.sent += 1

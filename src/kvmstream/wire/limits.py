@@ -7,6 +7,7 @@ VERSION = 1
 
 CONTROL_PORT = 8080
 VIDEO_PORT = 8081
+WEB_PORT = 8443
 
 GREETING_BYTES = 8 << 10  # a control frame before the peer has proved who it is
 CONTROL_BYTES = 1 << 20  # a control frame afterwards

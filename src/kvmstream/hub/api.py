@@ -1,0 +1,308 @@
+"""The hub's JSON API, version 1, its metrics and its description of itself (OpenAPI 3.1)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from kvmstream.wire.limits import NAME_CHARACTERS
+from kvmstream.wire.messages import SourceInfo
+
+from .metrics import exposition
+from .web import HUB, asking_user, json_response, read_json, server_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .core import Hub
+    from .store import Role
+
+__all__ = ["add_routes"]
+
+_Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
+
+
+class Login(Struct):
+    """Name and password."""
+
+    user: _Name
+    password: Annotated[str, Meta(max_length=1024)]
+
+
+class Session(Struct):
+    """Who is logged in."""
+
+    user: str
+    role: Literal["admin", "control", "view"]
+
+
+class Rename(Struct):
+    """Another name for a source."""
+
+    name: _Name
+
+
+class PairingAnswer(Struct):
+    """A line that introduces one machine, good once and for ten minutes."""
+
+    line: str
+
+
+class UserInfo(Struct):
+    """Somebody who may watch."""
+
+    name: str
+    role: Literal["admin", "control", "view"]
+
+
+class UserChange(Struct):
+    """What becomes of a user; what is left out stays."""
+
+    role: Literal["admin", "control", "view"] | None = None
+    password: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+class AuditInfo(Struct):
+    """Who did what to which source; `at` is seconds since 1970."""
+
+    at: float
+    who: str
+    what: str
+    source: str
+
+
+class Error(Struct):
+    """Why a request could not be met."""
+
+    error: str
+
+
+class Health(Struct):
+    """The hub is well."""
+
+    status: str
+
+
+@dataclass(frozen=True)
+class _Route:
+    method: str
+    path: str
+    summary: str
+    role: Role | None
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    answer: Any = None  # a type, or a media type
+    body: Any = None
+
+
+def _hub(request: web.Request) -> Hub:
+    hub: Hub = request.app[HUB]
+    return hub
+
+
+def _name(request: web.Request) -> str:
+    return request.match_info["name"]
+
+
+def _source(request: web.Request) -> Any:
+    source = _hub(request).held.get(_name(request))
+    if source is None:
+        raise web.HTTPNotFound(reason=f"there is no source {_name(request)!r}")
+    return source
+
+
+async def _health(request: web.Request) -> web.Response:
+    _hub(request).store.changes()
+    return json_response(Health("ok"))
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    text = exposition(_hub(request))
+    return web.Response(
+        text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    )
+
+
+async def _log_in(request: web.Request) -> web.Response:
+    login: Login = await read_json(request, Login)
+    server = server_of(request)
+    user = await server.log_in(request, login.user, login.password)
+    response = json_response(Session(user.name, user.role))
+    server.open_session(response, user)
+    return response
+
+
+async def _log_out(request: web.Request) -> web.Response:
+    response = web.Response(status=204)
+    server_of(request).close_session(request, response)
+    return response
+
+
+async def _who(_request: web.Request) -> web.Response:
+    user = asking_user()
+    return json_response(Session(user.name, user.role))
+
+
+async def _sources(request: web.Request) -> web.Response:
+    return json_response([source.info() for _, source in sorted(_hub(request).held.items())])
+
+
+async def _one_source(request: web.Request) -> web.Response:
+    return json_response(_source(request).info())
+
+
+async def _thumbnail(request: web.Request) -> web.Response:
+    source = _source(request)
+    if not source.thumbnail:
+        raise web.HTTPNotFound(reason=f"{source.name} has sent no thumbnail yet")
+    age = time.time() - source.thumbnail_at
+    return web.Response(
+        body=source.thumbnail, content_type="image/jpeg", headers={"Age": f"{max(0, age):.0f}"}
+    )
+
+
+async def _rename(request: web.Request) -> web.Response:
+    change: Rename = await read_json(request, Rename)
+    _hub(request).store.rename(_source(request).name, change.name)
+    return web.Response(status=204)
+
+
+async def _forget(request: web.Request) -> web.Response:
+    _hub(request).store.forget(_source(request).name)
+    return web.Response(status=204)
+
+
+async def _revoke(request: web.Request) -> web.Response:
+    _hub(request).store.revoke(_source(request).name)
+    return web.Response(status=204)
+
+
+async def _pairing(request: web.Request) -> web.Response:
+    # The name under which the asker reached this hub is one that others reach it by, too.
+    host = request.url.host or ""
+    return json_response(PairingAnswer(str(_hub(request).pairing_line(host))), 201)
+
+
+async def _users(request: web.Request) -> web.Response:
+    return json_response([UserInfo(user.name, user.role) for user in _hub(request).store.users()])
+
+
+async def _set_user(request: web.Request) -> web.Response:
+    import asyncio
+
+    change: UserChange = await read_json(request, UserChange)
+    await asyncio.to_thread(
+        _hub(request).store.set_user, _name(request), change.role, change.password
+    )
+    return web.Response(status=204)
+
+
+async def _remove_user(request: web.Request) -> web.Response:
+    _hub(request).store.remove_user(_name(request))
+    return web.Response(status=204)
+
+
+async def _audit(request: web.Request) -> web.Response:
+    entries = _hub(request).store.audit(1000)
+    return json_response([AuditInfo(**asdict(entry)) for entry in entries])
+
+
+async def _openapi(_request: web.Request) -> web.Response:
+    return json_response(describe())
+
+
+_ROUTES = (
+    _Route("GET", "/healthz", "Is the hub well?", None, _health, Health),
+    _Route("GET", "/metrics", "Figures for Prometheus", "view", _metrics, "text/plain"),
+    _Route("GET", "/api/v1/openapi.json", "This description", None, _openapi, "application/json"),
+    _Route("POST", "/api/v1/session", "Log in; sets a cookie", None, _log_in, Session, Login),
+    _Route("GET", "/api/v1/session", "Who is logged in", "view", _who, Session),
+    _Route("DELETE", "/api/v1/session", "Log out", "view", _log_out),
+    _Route("GET", "/api/v1/sources", "All sources", "view", _sources, list[SourceInfo]),
+    _Route("GET", "/api/v1/sources/{name}", "One source", "view", _one_source, SourceInfo),
+    _Route("GET", "/api/v1/sources/{name}/thumbnail", "Its last picture", "view", _thumbnail, "image/jpeg"),
+    _Route("PATCH", "/api/v1/sources/{name}", "Rename a source", "admin", _rename, body=Rename),
+    _Route("DELETE", "/api/v1/sources/{name}", "Forget a source", "admin", _forget),
+    _Route("POST", "/api/v1/sources/{name}/revoke", "End its credential", "admin", _revoke),
+    _Route("POST", "/api/v1/pairing", "A pairing line", "admin", _pairing, PairingAnswer),
+    _Route("GET", "/api/v1/users", "All users", "admin", _users, list[UserInfo]),
+    _Route("PUT", "/api/v1/users/{name}", "Add or change a user", "admin", _set_user, body=UserChange),
+    _Route("DELETE", "/api/v1/users/{name}", "Remove a user", "admin", _remove_user),
+    _Route("GET", "/api/v1/audit", "Who controlled what when", "admin", _audit, list[AuditInfo]),
+)  # fmt: skip
+
+
+def add_routes(app: web.Application) -> None:
+    """All of them."""
+    for route in _ROUTES:
+        # aiohttp's middleware sees the handler, and on it the role.
+        setattr(route.handler, "role", route.role)  # noqa: B010 - functions have no such attribute to mypy
+        app.router.add_route(route.method, route.path, route.handler)
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI 3.1 description of the routes above."""
+    kinds = [
+        kind
+        for route in _ROUTES
+        for kind in (route.answer, route.body)
+        if kind is not None and not isinstance(kind, str)
+    ]
+    kinds.append(Error)
+    schemas, components = msgspec.json.schema_components(
+        kinds, ref_template="#/components/schemas/{name}"
+    )
+    by_kind = dict(zip(map(repr, kinds), schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in _ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_kind)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "kvmstream hub", "version": "1", "license": {"name": "MIT", "identifier": "MIT"}},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "kvmstream_session"},
+            },
+        },
+    }  # fmt: skip
+
+
+def _operation(route: _Route, by_kind: dict[str, Any]) -> dict[str, Any]:
+    def content(kind: Any) -> dict[str, Any]:
+        if isinstance(kind, str):
+            return {kind: {}}
+        return {"application/json": {"schema": by_kind[repr(kind)]}}
+
+    good = "201" if route.answer is PairingAnswer else "200" if route.answer is not None else "204"
+    responses: dict[str, Any] = {good: {"description": "done"}}
+    if route.answer is not None:
+        responses[good]["content"] = content(route.answer)
+    statuses = []
+    if route.role is not None:
+        statuses += [("401", "not logged in"), ("403", "the role is not enough")]
+    if route.method == "POST" and route.path.endswith("/session"):
+        statuses.append(("401", "wrong name or password"))
+    if "{name}" in route.path:
+        statuses.append(("404", "there is none of that name"))
+    if route.body is not None or route.method in ("DELETE", "PUT"):
+        statuses.append(("400", "a value is not allowed"))
+    statuses.append(("503", "the hub's database cannot be used"))
+    for status, description in statuses:
+        responses[status] = {"description": description, "content": content(Error)}
+    operation: dict[str, Any] = {"summary": route.summary, "responses": responses}
+    if route.role is not None:
+        operation["security"] = [{"token": []}, {"session": []}]
+        operation["description"] = f"Needs role {route.role}."
+    if "{name}" in route.path:
+        name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+        operation["parameters"] = [name]
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": content(route.body)}
+    return operation
