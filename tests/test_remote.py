@@ -511,3 +511,42 @@ def test_a_slow_viewer_gets_the_low_rendition_and_comes_back(house, screen, monk
                 assert fast_sizes == {(1280, 720)}
 
     asyncio.run(main())
+
+
+def test_the_clipboard_travels_both_ways(house, screen) -> None:
+    def paste() -> str:
+        command = ["xclip", "-selection", "clipboard", "-o"]
+        result = subprocess.run(
+            command, env=screen.env, capture_output=True, text=True, timeout=10, check=False
+        )
+        return result.stdout
+
+    def copy(text: str) -> None:
+        command = ["xclip", "-selection", "clipboard", "-i"]
+        subprocess.run(command, env=screen.env, input=text, text=True, timeout=10, check=True)
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with it.viewer() as hub, it.viewer("admin") as other:
+                clipboard = hub.sources["office-pc"].clipboard
+                copy("was there")
+                await hub.sources["office-pc"].request_control()
+                await eventually(lambda: clipboard.text == "was there", what="what was there")
+                await clipboard.write("漢字 from afar")
+                await eventually(lambda: paste() == "漢字 from afar", what="the text over there")
+                change = asyncio.create_task(clipboard.wait_change(10))
+                await asyncio.sleep(0.1)
+                copy("x" * 200_000)
+                assert await change == "x" * 200_000
+                with pytest.raises(ConfigError, match="at most"):
+                    await clipboard.write("x" * 300_000)
+                with pytest.raises(AuthenticationFailed, match="control drives"):
+                    await other.sources["office-pc"].clipboard.write("no")
+                await hub.sources["office-pc"].give_back()
+                copy("a secret of whoever sits there")
+                await asyncio.sleep(0.5)
+                assert "secret" not in clipboard.text
+                assert other.sources["office-pc"].clipboard.text == ""
+
+    asyncio.run(main())

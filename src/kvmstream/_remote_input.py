@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from .errors import ConfigError
 from .wire import messages as m
 from .wire.keys import BUTTONS, key_code
-from .wire.limits import TEXT_CHARACTERS
+from .wire.limits import CLIPBOARD_BYTES, TEXT_CHARACTERS
 
 if TYPE_CHECKING:
     from .remote import RemoteSource
 
-__all__ = ["Keyboard", "Mouse"]
+__all__ = ["Keyboard", "Mouse", "RemoteClipboard"]
 
 _NOTCH: Final = 120
 
@@ -105,6 +106,52 @@ class Mouse:
             raise ConfigError(f"({x}, {y}) is outside of the picture, which is {width} × {height}")
         # Halfway into the step, so that the source's rounding down lands on the same pixel.
         return m.Motion(_step(x, width), _step(y, height), generation)
+
+
+class RemoteClipboard:
+    """The clipboard of a source, as text; only who drives the source reads and writes it."""
+
+    def __init__(self, source: RemoteSource) -> None:
+        self._source = source
+        self._news = asyncio.Event()
+        self._text = ""
+        self._too_long = 0
+
+    @property
+    def text(self) -> str:
+        """What was copied there last, as far as it is known; "" before the source is driven."""
+        return self._text
+
+    async def write(self, text: str) -> None:
+        """Put a text into it. Raises ConfigError beyond 256 KiB of UTF-8, and AuthenticationFailed."""
+        size = len(text.encode())
+        if size > CLIPBOARD_BYTES:
+            raise ConfigError(
+                f"a text of {size} bytes: the clipboard takes at most {CLIPBOARD_BYTES}"
+            )
+        await self._source._drive()
+        self._text = text
+        self._source._hub._check().post(m.ClipboardText(text, 0, self._source.name))
+
+    async def wait_change(self, timeout: float | None = None) -> str:
+        """Wait until something is copied there, and return it. Raises TimeoutError.
+
+        Raises ConfigError for a text beyond the limit: it stays where it is.
+        """
+        await self._source._drive()
+        self._news.clear()
+        async with asyncio.timeout(timeout):
+            await self._news.wait()
+        self._source._hub._check()
+        if self._too_long:
+            raise ConfigError(
+                f"a text of {self._too_long} bytes was copied: the limit is {CLIPBOARD_BYTES}"
+            )
+        return self._text
+
+    def _take(self, message: m.ClipboardText) -> None:
+        self._text, self._too_long = message.text, message.too_long
+        self._news.set()
 
 
 def _step(value: float, size: int) -> int:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ._fallback.packets import Packet
-from ._remote_input import Keyboard, Mouse
+from ._remote_input import Keyboard, Mouse, RemoteClipboard
 from .errors import AuthenticationFailed, KvmStreamError, ProtocolError
 from .wire import messages as m
 
@@ -54,6 +54,7 @@ class RemoteSource:
         self.cursor: m.Cursor | None = None
         self.keyboard = Keyboard(self)
         self.mouse = Mouse(self)
+        self.clipboard = RemoteClipboard(self)
 
     # ---- what it is
 
@@ -163,9 +164,12 @@ class RemoteSource:
 
     # ---- inside
 
-    async def _inject(self, *events: m.InputEvent) -> None:
+    async def _drive(self) -> None:
         if not self._controls:
             await self.request_control()
+
+    async def _inject(self, *events: m.InputEvent) -> None:
+        await self._drive()
         await self._hub._input(self.name, list(events))
 
     async def _picture(self) -> tuple[int, int, int]:

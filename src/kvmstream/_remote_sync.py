@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ._remote_input import Keyboard, Mouse
+    from ._remote_input import Keyboard, Mouse, RemoteClipboard
     from ._remote_source import RemotePacket, RemoteSource
     from .remote import RemoteHub
     from .wire import messages as m
 
-__all__ = ["SyncHub", "SyncKeyboard", "SyncMouse", "SyncSource", "connect_sync"]
+__all__ = ["SyncClipboard", "SyncHub", "SyncKeyboard", "SyncMouse", "SyncSource", "connect_sync"]
 
 T = TypeVar("T")
 
@@ -136,6 +136,7 @@ class SyncSource:
         self._source = source
         self.keyboard = SyncKeyboard(hub, source.keyboard)
         self.mouse = SyncMouse(hub, source.mouse)
+        self.clipboard = SyncClipboard(hub, source.clipboard)
 
     @property
     def name(self) -> str:
@@ -230,6 +231,27 @@ class SyncKeyboard:
     def release_all(self) -> None:
         """Everything up, the mouse's buttons too."""
         self._hub._run(self._keyboard.release_all())
+
+
+class SyncClipboard:
+    """The clipboard as text; see RemoteClipboard for each method."""
+
+    def __init__(self, hub: SyncHub, clipboard: RemoteClipboard) -> None:
+        self._hub = hub
+        self._clipboard = clipboard
+
+    @property
+    def text(self) -> str:
+        """What was copied there last, as far as it is known."""
+        return self._clipboard.text
+
+    def write(self, text: str) -> None:
+        """Put a text into it."""
+        self._hub._run(self._clipboard.write(text))
+
+    def wait_change(self, timeout: float | None = None) -> str:
+        """Wait until something is copied there, and return it. Raises TimeoutError."""
+        return self._hub._run(self._clipboard.wait_change(timeout))
 
 
 class SyncMouse:

@@ -166,6 +166,7 @@ class RemoteHub:
                 future.exception()  # retrieved: nobody may be waiting for it
         for source in self.sources.values():
             source._news.set()
+            source.clipboard._news.set()
 
     def _check(self) -> Connection:
         if self._lost is not None:
@@ -194,6 +195,10 @@ class RemoteHub:
                 waiting = self._control_answers.get(message.source)
                 if waiting:
                     waiting.popleft().set_result(message)
+            elif isinstance(message, m.ClipboardText):
+                source = self.sources.get(message.source)
+                if source is not None:
+                    source.clipboard._take(message)
             elif isinstance(message, m.Cursor):
                 packets = self._channels.get(message.channel)
                 if packets is not None:

@@ -37,7 +37,7 @@ class Hands:
     def __init__(
         self, display: str, locate: Callable[[int, int, int], tuple[int, int] | None]
     ) -> None:
-        self._display = (
+        self.x_display = (
             display.partition("/")[0] if ":" in display else os.environ.get("DISPLAY", "")
         )
         self._locate = locate
@@ -96,7 +96,7 @@ class Hands:
         failures = []
         try:
             if self._injector is None:
-                self._injector = Injector(self._display, self._locate)
+                self._injector = Injector(self.x_display, self._locate)
             for event in message.events:
                 failure = self._injector.apply(event)
                 if failure:

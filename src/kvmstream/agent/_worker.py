@@ -23,6 +23,7 @@ from kvmstream.wire.connection import Connection, dial, until_one_ends
 from kvmstream.wire.limits import SILENCE_SECONDS
 
 from ._hands import Hands
+from ._pocket import Pocket
 from ._screen import Screen
 from .credentials import Credential
 
@@ -51,6 +52,7 @@ class Worker:
         self._out = out
         self._screen = Screen(config)
         self._hands = Hands(config.display, self._screen.locate)
+        self._pocket = Pocket(self._hands.x_display)
         self._state = "connecting"
         self._problem = ""
         self._latency_ms = 0.0
@@ -118,6 +120,7 @@ class Worker:
         finally:
             # First of all: nobody's keys stay down.
             await self._hands.release_all()
+            await self._pocket.watch(None)
             self._screen.end()
             for connection in (control, video):
                 if connection is not None:
@@ -130,6 +133,11 @@ class Worker:
                 continue
             if isinstance(message, m.Input):
                 self._hands.play(message, control, refuse=self._view_only)
+            elif isinstance(message, m.ClipboardText):
+                if not self._view_only:
+                    self._pocket.write(message.text)
+            elif isinstance(message, m.Driven):
+                await self._pocket.watch(control if message.active else None)
             elif isinstance(message, m.Watch):
                 self._screen.watch(message)
             elif isinstance(message, m.KeyframeWanted):

@@ -78,6 +78,7 @@ class HubSource:
         for relay in self.relays:
             relay.attach(control, video)
         self.watch()
+        control.post(m.Driven(self.controller is not None))
         self._changed(self)
 
     def detach(self, control: Connection) -> None:
@@ -134,6 +135,10 @@ class HubSource:
                 self.cursor = message
             for channel in [c for relay in self.relays for c in relay.channels]:
                 channel.viewer.post_cursor(channel, message)
+        elif isinstance(message, m.ClipboardText):
+            if self.controller is not None:
+                told = m.ClipboardText(message.text, message.too_long, self.name)
+                self.controller.post(told)
         elif isinstance(message, m.InputDone):
             waiting = self._waiting.pop(message.serial, None)
             if waiting is not None:
@@ -172,6 +177,8 @@ class HubSource:
             self.end_control(holder, f"{viewer.user.name} took over")
         self.controller = viewer
         self._input_at = time.monotonic()
+        if self.control is not None:
+            self.control.post(m.Driven(True))
         viewer.hub.note(viewer.user.name, "took control", self.name)
         self._changed(self)
         return m.Control(self.name, True, viewer.user.name)
@@ -183,6 +190,7 @@ class HubSource:
         self.controller = None
         if self.control is not None:
             self.control.post(m.Input([m.ReleaseAll()]))
+            self.control.post(m.Driven(False))
         if reason:
             viewer.post(m.Control(self.name, False, reason=reason))
         viewer.hub.note(viewer.user.name, "gave control back", self.name)
@@ -208,6 +216,14 @@ class HubSource:
             self._waiting[serial] = (viewer, message.serial)
         if self.control is not None:
             self.control.post(m.Input(message.events, serial=serial))
+
+    def write_clipboard(self, viewer: ViewerSession, message: m.ClipboardText) -> None:
+        """Pass a text on, from the one who drives only."""
+        if self.controller is not viewer:
+            reason = f"{viewer.user.name} does not drive {self.name}: request control first"
+            viewer.post(m.Problem(reason, source=self.name))
+        elif self.control is not None:
+            self.control.post(m.ClipboardText(message.text))
 
     def forget_viewer(self, viewer: ViewerSession) -> None:
         """A viewer is gone."""

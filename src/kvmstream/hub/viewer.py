@@ -63,6 +63,8 @@ class ViewerSession:
         """Do what the viewer asks. Raises ProtocolError for what a viewer has no business sending."""
         if isinstance(message, m.Input):
             self._with_source(message.source, lambda source: source.inject(self, message))
+        elif isinstance(message, m.ClipboardText):
+            self._with_source(message.source, lambda source: source.write_clipboard(self, message))
         elif isinstance(message, m.Subscribe):
             self._subscribe(message)
         elif isinstance(message, m.Unsubscribe):

@@ -209,6 +209,23 @@ class InputDone(Message, frozen=True, tag=True):
     source: Annotated[str, Meta(max_length=NAME_CHARACTERS)] = ""
 
 
+class ClipboardText(Message, frozen=True, tag=True):
+    """The source's clipboard, both ways, for the one who drives it.
+
+    `too_long` is the size in bytes of a text beyond the limit, which is not sent.
+    """
+
+    text: Annotated[str, Meta(max_length=CLIPBOARD_BYTES)]
+    too_long: Annotated[int, Meta(ge=0)] = 0
+    source: Annotated[str, Meta(max_length=NAME_CHARACTERS)] = ""
+
+
+class Driven(Message, frozen=True, tag=True):
+    """Hub → agent: somebody drives the source, or nobody any more. Only then its clipboard is looked at."""
+
+    active: bool
+
+
 # ---- agent → hub → viewer --------------------------------------------------------------------------------------------
 
 
@@ -336,6 +353,8 @@ AnyMessage: TypeAlias = (
     | KeyframeWanted
     | Input
     | InputDone
+    | ClipboardText
+    | Driven
     | SourceState
     | Cursor
     | Subscribe

@@ -1,0 +1,52 @@
+"""The clipboard of an agent while somebody drives it: between the hub's connection and the clipboard's own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from kvmstream.errors import CaptureError
+from kvmstream.wire import messages as m
+
+from .clipboard import Clipboard
+
+if TYPE_CHECKING:
+    from kvmstream.wire.connection import Connection
+
+__all__ = ["Pocket"]
+
+_log = logging.getLogger("kvmstream.agent")
+
+
+class Pocket:
+    """Event loop's thread only."""
+
+    def __init__(self, x_display: str) -> None:
+        self._x_display = x_display
+        self._clipboard: Clipboard | None = None
+
+    async def watch(self, control: Connection | None) -> None:
+        """Report what is copied to this connection; None ends it."""
+        clipboard, self._clipboard = self._clipboard, None
+        if clipboard is not None:
+            await asyncio.to_thread(clipboard.close)
+        if control is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def report(text: str, too_long: int) -> None:
+            loop.call_soon_threadsafe(control.post, m.ClipboardText(text, too_long))
+
+        try:
+            self._clipboard = await asyncio.to_thread(Clipboard, self._x_display, report)
+        except CaptureError as error:
+            _log.warning("no clipboard: %s", error)
+
+    def write(self, text: str) -> None:
+        """Put a text into it."""
+        if self._clipboard is not None:
+            try:
+                self._clipboard.write(text)
+            except ValueError as error:
+                _log.warning("%s", error)
