@@ -2,13 +2,13 @@
 # make soak: the long forms of the tests, about two hours on two cores. Runs every step even when one fails,
 # writes docs/soak-report.md, and ends with status 1 when anything failed.
 # SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the tests that depend on timing.
-# SOAK_STEPS: some of "asan tsan fuzz memory repeat pythons releases", to run a part; the report then says so.
+# SOAK_STEPS: some of "asan tsan fuzz memory wire kill repeat pythons releases", to run a part; the report then says so.
 # SOAK_RELEASES (trixie forky): other Debian releases to pass make test on (scripts/test_release.sh; needs root).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MINUTES="${SOAK_MINUTES:-10}"
 REPEATS="${SOAK_REPEATS:-20}"
-STEPS="${SOAK_STEPS:-asan tsan fuzz memory repeat pythons releases}"
+STEPS="${SOAK_STEPS:-asan tsan fuzz memory wire kill repeat pythons releases}"
 RELEASES="${SOAK_RELEASES:-trixie forky}"
 REPORT="docs/soak-report.md"
 LOGS="$ROOT/build/soak-logs"
@@ -155,6 +155,15 @@ if wants memory; then
     step "memory, $backend" "20,000 unthrottled pattern frames, twice" \
       memory "$backend"
   done
+fi
+
+if wants wire; then
+  step "wire" "garbage, truncation, floods, slow-loris, oversize against a running hub, $MINUTES min" \
+    "$PY" tests/soak_wire.py "$((MINUTES > 0 ? MINUTES : 1))"
+fi
+
+if wants kill; then
+  step "kill storm" "hub, agent, worker and viewer, with keys held down" "$PY" tests/soak_kill.py 50
 fi
 
 if wants repeat; then

@@ -267,7 +267,7 @@ def test_plain_text_and_half_open_connections_harm_nobody(house, monkeypatch) ->
             for _, writer in silent:
                 writer.close()
             plain.close()
-            await eventually(lambda: it.hub._strangers == 0, 5, "the end of all strangers")
+            await eventually(lambda: not it.hub._strangers, 5, "the end of all strangers")
 
     asyncio.run(main())
 

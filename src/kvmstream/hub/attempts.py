@@ -1,4 +1,8 @@
-"""Wrong secrets are counted by address: who guesses has to wait."""
+"""Wrong passwords and pairing codes are counted by address: who guesses has to wait.
+
+Tokens and credentials of agents are not: nobody guesses 256 bits, and one script with an old token must not shut out
+whoever shares its address.
+"""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .store import User
     from .web import WebServer
 
 __all__ = ["Hub", "state_dir"]
@@ -99,7 +100,8 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._video_waiting: dict[str, asyncio.Future[Connection]] = {}
         self.attempts = Attempts()
-        self._strangers = 0
+        # Connections that are not known yet, oldest first; with what one of them waits for beside its own bytes.
+        self._strangers: dict[Connection, asyncio.Future[Connection] | None] = {}
         self._changed: set[str] = set()
         self._change_timer: asyncio.Handle | None = None
 
@@ -219,6 +221,14 @@ class Hub:
         """A line that introduces one machine to this hub, good once and for ten minutes."""
         return PairingLine(self.address(host), self.store.new_code())
 
+    async def user_of_password(self, address: str, name: str, password: str) -> User | None:
+        """The user with this password. Raises AuthenticationFailed while `address` has to wait for its wrong ones."""
+        self.attempts.check(address)
+        user = await asyncio.to_thread(self.store.user_of_password, name, password)
+        if user is None:
+            self.attempts.failed(address)
+        return user
+
     def note(self, who: str, what: str, source: str) -> None:
         """Write into the audit; a database that fails then is no reason to stop the stream."""
         try:
@@ -251,11 +261,6 @@ class Hub:
             self._tasks.add(task)
             connection = Connection(reader, writer)
             try:
-                if self._strangers >= _HANDSHAKES:
-                    await connection.refuse(
-                        f"{_HANDSHAKES} connections are being introduced: try again"
-                    )
-                    return
                 await serve(connection)
             except AuthenticationFailed as error:
                 _log.warning("%s: %s", connection.peer, error)
@@ -275,12 +280,26 @@ class Hub:
         return run
 
     async def _introduced(self, connection: Connection) -> m.AnyMessage:
-        self._strangers += 1
-        try:
+        with self._stranger(connection):
             await accept_greeting(connection)
             return await connection.receive_greeted()
+
+    @contextlib.contextmanager
+    def _stranger(
+        self, connection: Connection, waits_for: asyncio.Future[Connection] | None = None
+    ) -> Iterator[None]:
+        """Count a connection until it is known. Too many: the oldest goes; who means well is known in milliseconds."""
+        if len(self._strangers) >= _HANDSHAKES:
+            oldest, waited_for = next(iter(self._strangers.items()))
+            del self._strangers[oldest]
+            oldest.abort(f"more than {_HANDSHAKES} connections were being introduced")
+            if waited_for is not None and not waited_for.done():
+                waited_for.set_exception(ConnectionLost(oldest.closed_because))
+        self._strangers[connection] = waits_for
+        try:
+            yield
         finally:
-            self._strangers -= 1
+            self._strangers.pop(connection, None)
 
     async def _control_connection(self, connection: Connection) -> None:
         hello = await self._introduced(connection)
@@ -324,10 +343,8 @@ class Hub:
         self._read_sources()
 
     async def _serve_agent(self, connection: Connection, hello: m.AgentHello) -> None:
-        self.attempts.check(connection.host)
         name = self.store.source_of(hello.identity, hello.secret)
         if name is None:
-            self.attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "this hub does not know the agent's credential, or it was revoked: pair again with a new line from "
                 "`kvmstream hub --pair`"
@@ -369,13 +386,11 @@ class Hub:
                 self.store.seen(name)
 
     async def _serve_viewer(self, connection: Connection, hello: m.ViewerHello) -> None:
-        self.attempts.check(connection.host)
         if hello.token:
             user = self.store.user_of_token(hello.token)
         else:
-            user = await asyncio.to_thread(self.store.user_of_password, hello.user, hello.password)
+            user = await self.user_of_password(connection.host, hello.user, hello.password)
         if user is None:
-            self.attempts.failed(connection.host)
             raise AuthenticationFailed(
                 "wrong token, or wrong user name or password: make a token with `kvmstream users token NAME` on the hub"
             )
@@ -410,8 +425,9 @@ class Hub:
         self._video_waiting[token] = future
         try:
             await connection.send(m.Welcome(welcome.name, token, welcome.role))
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                return await future
+            with self._stranger(connection, future):
+                async with asyncio.timeout(HANDSHAKE_SECONDS):
+                    return await future
         except TimeoutError:
             raise ConnectionLost(
                 f"{connection.peer} opened no video connection to port {self.video_port} within "
