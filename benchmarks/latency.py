@@ -161,7 +161,8 @@ async def measure(display: str, seconds: float, names: list[str], desktop: Deskt
     log = folder / "hub.log"
     with log.open("wb") as out:
         hub = spawn([*command, "hub", "--host", "127.0.0.1", "--address", "127.0.0.1", *options,
-                     "--port", "18080", "--video-port", "18081", "--web-port", "18443"], env, stdout=out.fileno())  # fmt: skip
+                     "--port", "18080", "--video-port", "18081", "--web-port", "18443"],
+                    env, stdout=out.fileno())  # fmt: skip
     agent = kvmstream.SourceAgentClient(
         kvmstream.StreamConfig(display=display, bitrate=60_000_000), name="bench"
     )

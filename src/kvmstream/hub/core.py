@@ -49,7 +49,7 @@ __all__ = ["Hub", "state_dir"]
 
 _log = logging.getLogger("kvmstream.hub")
 
-_HANDSHAKES: Final = 64  # connections that have not said yet who they are
+_HANDSHAKES: Final = 256  # connections that have not said yet who they are; a room of hosts comes all at once
 _WATCH_STORE_SECONDS: Final = 1.0
 _WATCH_LINES_SECONDS: Final = 0.25
 _SEEN_SECONDS: Final = 60.0
