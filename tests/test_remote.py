@@ -306,7 +306,8 @@ def test_a_second_viewer_adds_no_encode_and_a_stalled_one_stops_nobody(house, sc
                 assert len(common) > 0.9 * len(ours)
                 assert all(ours[pts] == theirs[pts] for pts in common)
                 channel = min(
-                    (viewer.link.channels[1] for viewer in it.hub.viewers), key=lambda c: c.sent
+                    (viewer.link.channels[1] for viewer in it.hub.viewers if viewer.link.channels),
+                    key=lambda c: c.sent,
                 )
                 assert channel.queued <= 8
                 assert channel.dropped > 30
@@ -555,5 +556,22 @@ def test_the_clipboard_travels_both_ways(house, screen) -> None:
                 await asyncio.sleep(0.5)
                 assert "secret" not in clipboard.text
                 assert other.sources["office-pc"].clipboard.text == ""
+
+    asyncio.run(main())
+
+
+def test_the_hub_as_a_library(house, screen) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            await eventually(lambda: "office-pc" in it.hub.sources, what="the source")
+            source = it.hub.sources["office-pc"]
+            await source.wait_online(5)
+            async with source.frames() as frames:
+                assert (await anext(frames)).shape == (480, 640, 3)
+            await source.mouse.move(5, 6)
+            assert it.hub.store.audit(1)[0].who == "(hub)"
+            with pytest.raises(ConfigError, match="no bracket"):
+                it.hub.store.set_user("(hub)", "view")
 
     asyncio.run(main())

@@ -18,6 +18,7 @@ from kvmstream.errors import (
     KvmStreamError,
     ProtocolError,
 )
+from kvmstream.remote import RemoteHub
 from kvmstream.wire import messages as m
 from kvmstream.wire import tls
 from kvmstream.wire.address import HubAddress, PairingLine
@@ -34,7 +35,7 @@ from kvmstream.wire.video import THUMBNAIL, UNIT
 from .attempts import Attempts
 from .certificate import ensure_certificate
 from .source import HubSource
-from .store import Store
+from .store import Store, User
 from .viewer import ViewerSession
 
 if TYPE_CHECKING:
@@ -42,18 +43,25 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from .store import User
+    from kvmstream.remote import RemoteSource
+
     from .web import WebServer
 
 __all__ = ["Hub", "state_dir"]
 
 _log = logging.getLogger("kvmstream.hub")
 
-_HANDSHAKES: Final = 256  # connections that have not said yet who they are; a room of hosts comes all at once
+_HANDSHAKES: Final = (
+    256  # connections that have not said yet who they are; a room of hosts comes all at once
+)
 _WATCH_STORE_SECONDS: Final = 1.0
 _WATCH_LINES_SECONDS: Final = 0.25
 _SEEN_SECONDS: Final = 60.0
 _PORTS: Final = ("control_port", "video_port")
+_ANY_HOST: Final = ("", "0.0.0.0", "::")
+_OWN_USER: Final = User(
+    "(hub)", "admin"
+)  # whoever runs the hub as a library; no user's name has brackets
 
 
 def state_dir() -> Path:
@@ -71,7 +79,10 @@ class Hub:
 
         async with kvmstream.Hub() as hub:
             print(hub.pairing_line())
-            await asyncio.Event().wait()
+            source = hub.sources["office-pc"]
+            await source.wait_online()
+            async for frame in source.frames():
+                ...
 
     `folder` keeps the database and the certificate; both are made at the first start. Raises StoreError when what is
     there cannot be used, and OSError when a port is taken. Port 0 is any free one; `web_port` None is no https at all.
@@ -92,6 +103,8 @@ class Hub:
         self.video_port = video_port
         self.web_port = web_port
         self._web: WebServer | None = None
+        self._own_token = stdlib_secrets.token_urlsafe(32)
+        self._local: RemoteHub | None = None
         self.held: dict[str, HubSource] = {}
         self.viewers: set[ViewerSession] = set()
         self.fingerprint = ""
@@ -142,6 +155,9 @@ class Hub:
                 await self._start_web(certificate, key)
             for setting in _PORTS:
                 self._store.set_setting(setting, str(getattr(self, setting)))
+            host = self._host if self._host not in _ANY_HOST else "127.0.0.1"
+            self._local = RemoteHub(self.address(host), m.ViewerHello(self._own_token))
+            await self._local.__aenter__()
             self._spawn(self._watch_store())
             self._spawn(self._watch_lines())
         except BaseException:
@@ -161,6 +177,9 @@ class Hub:
 
     async def stop(self) -> None:
         """Close everything; idempotent."""
+        if self._local is not None:
+            await self._local.close()
+            self._local = None
         if self._web is not None:
             await self._web.stop()
         for server in self._servers:
@@ -220,6 +239,13 @@ class Hub:
     def pairing_line(self, host: str = "") -> PairingLine:
         """A line that introduces one machine to this hub, good once and for ten minutes."""
         return PairingLine(self.address(host), self.store.new_code())
+
+    @property
+    def sources(self) -> dict[str, RemoteSource]:
+        """Every source, online or not, by name: what connect() gives, in the hub's own event loop."""
+        if self._local is None:
+            raise KvmStreamError("the hub is not running: call start()")
+        return self._local.sources
 
     async def user_of_password(self, address: str, name: str, password: str) -> User | None:
         """The user with this password. Raises AuthenticationFailed while `address` has to wait for its wrong ones."""
@@ -386,7 +412,9 @@ class Hub:
                 self.store.seen(name)
 
     async def _serve_viewer(self, connection: Connection, hello: m.ViewerHello) -> None:
-        if hello.token:
+        if hmac.compare_digest(hello.token.encode(), self._own_token.encode()):
+            user: User | None = _OWN_USER
+        elif hello.token:
             user = self.store.user_of_token(hello.token)
         else:
             user = await self.user_of_password(connection.host, hello.user, hello.password)
@@ -453,6 +481,7 @@ class Hub:
             if source.control is not None and source.control.identity != known[name].identity:
                 source.control.abort("its credential was revoked")
         roles = {user.name: user.role for user in self.store.users()}
+        roles[_OWN_USER.name] = _OWN_USER.role
         for viewer in list(self.viewers):
             if roles.get(viewer.user.name) != viewer.user.role:
                 viewer.control.abort("the user was removed or has another role now")

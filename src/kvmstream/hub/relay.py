@@ -241,7 +241,7 @@ class Relay:
         self.units += 1
         self.bytes += len(payload)
         self._owed.append(header.sequence)
-        for channel in self.channels:
+        for channel in tuple(self.channels):  # one that overflows may move to the other rendition
             channel.offer(header, payload)
         self.credit()
 

@@ -364,8 +364,11 @@ class Store:
 
 
 def _check_name(what: str, name: str) -> None:
-    if not 1 <= len(name) <= NAME_CHARACTERS or not name.isprintable() or name != name.strip():
-        raise ConfigError(f"{what} {name!r}: must be 1 to {NAME_CHARACTERS} printable characters")
+    fits = 1 <= len(name) <= NAME_CHARACTERS and name.isprintable() and name == name.strip()
+    if not fits or name.startswith("("):
+        raise ConfigError(
+            f"{what} {name!r}: must be 1 to {NAME_CHARACTERS} printable characters, the first of them no bracket"
+        )
 
 
 def _changed(cursor: Any, kind: str, name: str) -> None:
