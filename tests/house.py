@@ -32,9 +32,9 @@ async def eventually(condition, seconds=10.0, what="the condition"):
 class House:
     """One hub in a folder of its own. Everything that was opened here is closed with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         self.folder = folder
-        self.hub = kvmstream.Hub(folder, host="127.0.0.1", control_port=0, video_port=0, web_port=0)
+        self.hub = kvmstream.Hub(folder, host=host, control_port=0, video_port=0, web_port=0)
         self._agents: list[kvmstream.SourceAgentClient] = []
 
     async def __aenter__(self):
@@ -74,7 +74,7 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("KVMSTREAM_TOKEN", raising=False)
-    return lambda: House(tmp_path / "hub")
+    return lambda host="127.0.0.1": House(tmp_path / "hub", host)
 
 
 @contextlib.contextmanager
