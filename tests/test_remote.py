@@ -575,3 +575,49 @@ def test_the_hub_as_a_library(house, screen) -> None:
                 it.hub.store.set_user("(hub)", "view")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "layout", ["de", "fr", "ru", "us -variant dvorak", "us,ru -option grp:shifts_toggle"]
+)
+def test_texts_through_the_layouts_of_sources(house, make_xvfb, tmp_path, layout: str) -> None:
+    text = 'The quick (brown) fox: {a[0]} = "x"; @home #1 €5 ~/é ü ß ñ | съешь ещё ÀÉ'
+
+    async def main() -> None:
+        server = make_xvfb("640x480")
+        server.run("setxkbmap", "-layout", *layout.split())
+        async with house() as it:
+            await it.agent(server.display)
+            typed = tmp_path / "typed"
+            with terminal(server, typed):
+                async with it.viewer() as hub:
+                    source = hub.sources["office-pc"]
+                    for _ in range(3):
+                        await source.keyboard.type(text + "\n")
+                    await eventually(
+                        lambda: typed.exists() and typed.read_text().count("\n") == 3,
+                        10,
+                        "three lines",
+                    )
+            assert typed.read_text().splitlines() == [text] * 3
+
+    asyncio.run(main())
+
+
+def test_caps_lock_does_not_turn_texts_around(house, screen, tmp_path) -> None:
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            typed = tmp_path / "typed"
+            with terminal(screen, typed):
+                async with it.viewer() as hub:
+                    source = hub.sources["office-pc"]
+                    await source.keyboard.press("CapsLock")
+                    try:
+                        await source.keyboard.type("Straße 7 äÖ\n")
+                        await eventually(lambda: typed.read_text().endswith("\n"), what="the line")
+                    finally:
+                        await source.keyboard.press("CapsLock")
+            assert typed.read_text() == "Straße 7 äÖ\n"
+
+    asyncio.run(main())

@@ -24,6 +24,7 @@ _NAMED: Final = {
 }
 _LEVEL3_SHIFT: Final = 0xFE03
 _SHIFT: Final = 0xFFE1
+_CAPS: Final = 0xFFE5
 _UNICODE: Final = 0x0100_0000
 _CAPS_LOCK: Final = 0x02  # bit of the server's state
 _GROUP_SHIFT: Final = 13  # where the layout's number begins in the state
@@ -56,47 +57,38 @@ class TextTyper:
     def type(self, text: str) -> str:
         """Type it; the sentence says which characters could not be."""
         test = self._test
-        keymap = test.keymap()
+        taken = {keycode for keycode, _ in self._borrowed.values()}
+        # Borrowed keys change hands while we type: they are looked up in their own list.
+        keymap = {code: symbols for code, symbols in test.keymap().items() if code not in taken}
         state = test.modifiers()
-        caps = bool(state & _CAPS_LOCK)
         places = _places(keymap, group=state >> _GROUP_SHIFT & 3)
-        shift, level3 = _modifier_keys(keymap)
-        borrowable = [
-            code for code, symbols in reversed(keymap.items())
-            if not any(symbols) and code not in {kept for kept, _ in self._borrowed.values()}
-        ][:_SPARE_KEYS]  # fmt: skip
+        shift, level3 = _key_of(_SHIFT, keymap), _key_of(_LEVEL3_SHIFT, keymap)
+        borrowable = [code for code, symbols in reversed(keymap.items()) if not any(symbols)]
+        borrowable = borrowable[: max(0, _SPARE_KEYS - len(taken))]
+        # With it on, programs turn the letters of borrowed keys around, too.
+        caps = _key_of(_CAPS, keymap) if state & _CAPS_LOCK else None
+        if caps is not None:
+            self._stroke(caps)
         failed: list[str] = []
-        fresh = 0  # keys borrowed since the last pause
+        borrowed = False
         for character in text.replace("\r\n", "\n"):
             symbol = keysym(character)
             place = places.get(symbol)
             if symbol == 0:
                 failed.append(character)
-                continue
-            if place is not None and not (place[1] >= 2 and level3 is None):
+            elif place is not None and not (place[1] >= 2 and level3 is None):
                 keycode, level = place
-                shifted = level % 2 == 1
-                if (
-                    caps
-                    and character.isalpha()
-                    and len(character.swapcase()) == 1
-                    and character.swapcase() != character
-                ):
-                    shifted = not shifted
-                self._stroke(keycode, shift if shifted else None, level3 if level >= 2 else None)
-                continue
-            if symbol not in self._borrowed:
-                spare = self._borrow(symbol, borrowable)
-                if spare is None:
-                    failed.append(character)
-                    continue
-                fresh += 1
-                test.sync()
-                time.sleep(_SETTLE_SECONDS)
-            self._borrowed.move_to_end(symbol)
-            self._stroke(self._borrowed[symbol][0], None, None)
+                self._stroke(keycode, shift if level % 2 else None, level3 if level >= 2 else None)
+            elif symbol in self._borrowed or self._borrow(symbol, borrowable):
+                borrowed = True
+                self._borrowed.move_to_end(symbol)
+                self._stroke(self._borrowed[symbol][0])
+            else:
+                failed.append(character)
+        if caps is not None:
+            self._stroke(caps)
         test.sync()
-        if fresh:
+        if borrowed:
             time.sleep(_SETTLE_SECONDS)
         return f"no key makes {', '.join(map(repr, dict.fromkeys(failed)))}" if failed else ""
 
@@ -107,7 +99,8 @@ class TextTyper:
             self._test.set_symbols(keycode, before)
             self._tell(f"/{keycode}")
 
-    def _borrow(self, symbol: int, borrowable: list[int]) -> int | None:
+    def _borrow(self, symbol: int, borrowable: list[int]) -> bool:
+        """Give a spare key this symbol; False when there is none."""
         if borrowable:
             keycode, before = borrowable.pop(), [0] * self._test.symbols_per_key
         elif self._borrowed:
@@ -116,11 +109,13 @@ class TextTyper:
             time.sleep(_SETTLE_SECONDS)
             _, (keycode, before) = self._borrowed.popitem(last=False)
         else:
-            return None
+            return False
         self._tell("=" + " ".join(map(str, (keycode, *before))))
         self._test.set_symbols(keycode, [symbol] * 2)
         self._borrowed[symbol] = (keycode, before)
-        return keycode
+        self._test.sync()
+        time.sleep(_SETTLE_SECONDS)
+        return True
 
     def _stroke(self, keycode: int, *modifiers: int | None) -> None:
         held = [code for code in modifiers if code is not None]
@@ -155,12 +150,6 @@ def _places(keymap: dict[int, list[int]], group: int) -> dict[int, tuple[int, in
     return found
 
 
-def _modifier_keys(keymap: dict[int, list[int]]) -> tuple[int | None, int | None]:
-    """X keycodes of Shift and of AltGr."""
-    shift = level3 = None
-    for keycode, symbols in keymap.items():
-        if _SHIFT in symbols and shift is None:
-            shift = keycode
-        if symbols and symbols[0] == _LEVEL3_SHIFT and level3 is None:
-            level3 = keycode
-    return shift, level3
+def _key_of(symbol: int, keymap: dict[int, list[int]]) -> int | None:
+    """The X keycode that makes this symbol without a modifier; None when there is none."""
+    return next((keycode for keycode, symbols in keymap.items() if symbol in symbols[:1]), None)
