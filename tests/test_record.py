@@ -172,25 +172,18 @@ def test_colours_are_tagged_and_right(tmp_path: Path, suffix: str) -> None:
 def test_mpv_has_nothing_to_say(tmp_path: Path, irregular: list[FakePacket], suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
     _write(path, irregular)
-    # Without its scripts: one of them tells of its own end ("client removed during hook handling").
-    command = [
-        "mpv",
-        "--no-config",
-        "--load-scripts=no",
-        "--ytdl=no",
-        "--vo=null",
-        "--ao=null",
-        "--untimed",
-    ]
+    command = ["mpv", "--no-config", "--vo=null", "--ao=null", "--untimed", "--msg-level=all=warn"]
     result = subprocess.run(
-        [*command, "--msg-level=all=warn", path],
+        [*command, path],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    # Newer ones tell of their own scripts' end, now and then.
+    said = result.stdout.replace("client removed during hook handling\n", "")
+    assert (result.returncode, said, result.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
