@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import os
 import random
+import socket
 import ssl
 import struct
 import time
@@ -179,11 +182,15 @@ def test_impossible_exchanges_are_ignored() -> None:
 # ---- hostile peers of a real hub
 
 
-async def _open(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+def _insecure() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    return context
+
+
+async def _open(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", port, ssl=_insecure())
 
 
 async def _last_words(reader: asyncio.StreamReader) -> m.AnyMessage:
@@ -270,6 +277,33 @@ def test_plain_text_and_half_open_connections_harm_nobody(house, monkeypatch) ->
             await eventually(lambda: not it.hub._strangers, 5, "the end of all strangers")
 
     asyncio.run(main())
+
+
+def test_a_peer_that_hangs_while_it_is_refused_leaves_no_descriptor(house) -> None:
+    """The hub stops in the middle of the farewell, which the peer does not answer."""
+
+    async def main() -> list[socket.socket]:
+        hanging = []
+        async with house() as it:
+            for _ in range(4):
+                peer = socket.create_connection(("127.0.0.1", it.hub.control_port))
+                secure = await asyncio.to_thread(_insecure().wrap_socket, peer)
+                secure.send(b"GET / HTTP/1.1\r\n")
+                hanging.append(secure)
+            await eventually(lambda: len(it.hub._tasks) > 4 and not it.hub._strangers)
+        return hanging
+
+    open_before = _sockets()
+    hanging = asyncio.run(main())
+    assert _sockets() == open_before + len(hanging)
+    for peer in hanging:
+        peer.close()
+
+
+def _sockets() -> int:
+    gc.collect()
+    links = (os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))
+    return sum("socket:" in link for link in links)
 
 
 @settings(max_examples=60, deadline=None)

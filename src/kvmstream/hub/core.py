@@ -285,25 +285,29 @@ class Hub:
             task = asyncio.current_task()
             assert task is not None
             self._tasks.add(task)
-            connection = Connection(reader, writer)
-            try:
-                await serve(connection)
-            except AuthenticationFailed as error:
-                _log.warning("%s: %s", connection.peer, error)
-                await connection.refuse(str(error), authentication=True)
-            except (ProtocolError, ConnectionLost) as error:
-                _log.info("%s: %s", connection.peer, error)
-                await connection.refuse(str(error))
-            except KvmStreamError as error:
-                _log.error("%s: %s", connection.peer, error)
-                await connection.refuse("the hub cannot serve anybody now: see its log")
-            except asyncio.CancelledError:
-                pass  # the hub stops
-            finally:
-                await connection.close()
-                self._tasks.discard(task)
+            task.add_done_callback(self._tasks.discard)
+            with contextlib.suppress(asyncio.CancelledError):  # the hub stops
+                await self._serve_guarded(serve, Connection(reader, writer))
 
         return run
+
+    async def _serve_guarded(
+        self, serve: Callable[[Connection], Awaitable[None]], connection: Connection
+    ) -> None:
+        """Serve one connection, tell the peer what went wrong, and close it whatever happens."""
+        try:
+            await serve(connection)
+        except AuthenticationFailed as error:
+            _log.warning("%s: %s", connection.peer, error)
+            await connection.refuse(str(error), authentication=True)
+        except (ProtocolError, ConnectionLost) as error:
+            _log.info("%s: %s", connection.peer, error)
+            await connection.refuse(str(error))
+        except KvmStreamError as error:
+            _log.error("%s: %s", connection.peer, error)
+            await connection.refuse("the hub cannot serve anybody now: see its log")
+        finally:
+            await connection.close()
 
     async def _introduced(self, connection: Connection) -> m.AnyMessage:
         with self._stranger(connection):

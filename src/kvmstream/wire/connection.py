@@ -184,12 +184,16 @@ class Connection:
             self.on_end()
 
     async def close(self) -> None:
-        """Send what is waiting, then close; never raises and never waits long."""
+        """Send what is waiting, then close; never fails and never waits long."""
         self._writer.close()
-        with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._writer.wait_closed()
-        self._writer.transport.abort()
+        try:
+            with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._writer.wait_closed()
+        finally:
+            # Also when this wait is cancelled: a peer that is gone would keep the descriptor for the transport's own
+            # patience, which may be longer than the event loop lives.
+            self._writer.transport.abort()
 
     async def refuse(self, reason: str, *, authentication: bool = False) -> None:
         """Say why, then close."""
