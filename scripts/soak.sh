@@ -13,7 +13,6 @@ RELEASES="${SOAK_RELEASES:-trixie forky}"
 REPORT="docs/soak-report.md"
 LOGS="$ROOT/build/soak-logs"
 mkdir -p "$LOGS"
-rm -rf "$ROOT/build/soak-wheels" # of an earlier commit
 
 rows=()
 failed=0
