@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from house import eventually, house
@@ -274,7 +275,7 @@ def test_plain_text_and_half_open_connections_harm_nobody(house, monkeypatch) ->
             for _, writer in silent:
                 writer.close()
             plain.close()
-            await eventually(lambda: not it.hub._strangers, 5, "the end of all strangers")
+            await eventually(lambda: not it.hub._listener.strangers, 5, "the end of all strangers")
 
     asyncio.run(main())
 
@@ -290,7 +291,9 @@ def test_a_peer_that_hangs_while_it_is_refused_leaves_no_descriptor(house) -> No
                 secure = await asyncio.to_thread(_insecure().wrap_socket, peer)
                 secure.send(b"GET / HTTP/1.1\r\n")
                 hanging.append(secure)
-            await eventually(lambda: len(it.hub._tasks) > 4 and not it.hub._strangers)
+            await eventually(
+                lambda: it.hub._listener.connections > 4 and not it.hub._listener.strangers
+            )
         return hanging
 
     open_before = _sockets()
@@ -302,7 +305,7 @@ def test_a_peer_that_hangs_while_it_is_refused_leaves_no_descriptor(house) -> No
 
 def _sockets() -> int:
     gc.collect()
-    links = (os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))
+    links = (os.path.realpath(file) for file in Path("/proc/self/fd").iterdir())
     return sum("socket:" in link for link in links)
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from kvmstream.errors import (
     AuthenticationFailed,
-    ConnectionLost,
     KvmStreamError,
     ProtocolError,
 )
@@ -22,11 +21,10 @@ from kvmstream.remote import RemoteHub
 from kvmstream.wire import messages as m
 from kvmstream.wire import tls
 from kvmstream.wire.address import HubAddress, PairingLine
-from kvmstream.wire.connection import Connection, accept_greeting, until_one_ends
+from kvmstream.wire.connection import Connection, until_one_ends
 from kvmstream.wire.limits import (
     CONTROL_BYTES,
     CONTROL_PORT,
-    HANDSHAKE_SECONDS,
     VIDEO_PORT,
     WEB_PORT,
 )
@@ -34,12 +32,13 @@ from kvmstream.wire.video import THUMBNAIL, UNIT
 
 from .attempts import Attempts
 from .certificate import ensure_certificate
+from .listener import Listener
 from .source import HubSource
 from .store import Store, User
 from .viewer import ViewerSession
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -51,9 +50,6 @@ __all__ = ["Hub", "state_dir"]
 
 _log = logging.getLogger("kvmstream.hub")
 
-_HANDSHAKES: Final = (
-    256  # connections that have not said yet who they are; a room of hosts comes all at once
-)
 _WATCH_STORE_SECONDS: Final = 1.0
 _WATCH_LINES_SECONDS: Final = 0.25
 _SEEN_SECONDS: Final = 60.0
@@ -109,12 +105,9 @@ class Hub:
         self.viewers: set[ViewerSession] = set()
         self.fingerprint = ""
         self._store: Store | None = None
-        self._servers: list[asyncio.Server] = []
+        self._listener = Listener(self._serve)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._video_waiting: dict[str, asyncio.Future[Connection]] = {}
         self.attempts = Attempts()
-        # Connections that are not known yet, oldest first; with what one of them waits for beside its own bytes.
-        self._strangers: dict[Connection, asyncio.Future[Connection] | None] = {}
         self._changed: set[str] = set()
         self._change_timer: asyncio.Handle | None = None
 
@@ -133,23 +126,11 @@ class Hub:
                     source = HubSource(record.name, self.changed)
                     source.last_seen = record.seen
                     self.held[record.name] = source
-            context = tls.server_context(certificate, key)
-            for port, serve in (
-                (self.control_port, self._control_connection),
-                (self.video_port, self._video_connection),
-            ):
-                server = await asyncio.start_server(
-                    self._guarded(serve),
-                    self._host or None,
-                    port,
-                    ssl=context,
-                    ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                    ssl_shutdown_timeout=1.0,
-                )
-                self._servers.append(server)
-            # Port 0 asks for any free one.
-            self.control_port, self.video_port = (
-                server.sockets[0].getsockname()[1] for server in self._servers
+            self.control_port, self.video_port = await self._listener.open(
+                self._host,
+                self.control_port,
+                self.video_port,
+                tls.server_context(certificate, key),
             )
             if self.web_port is not None:
                 await self._start_web(certificate, key)
@@ -182,15 +163,10 @@ class Hub:
             self._local = None
         if self._web is not None:
             await self._web.stop()
-        for server in self._servers:
-            server.close()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
+        await self._listener.close()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for server in self._servers:
-            await server.wait_closed()
-        self._servers.clear()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._change_timer is not None:
             self._change_timer.cancel()
         if self._store is not None:
@@ -278,61 +254,7 @@ class Hub:
 
     # ---- connections
 
-    def _guarded(
-        self, serve: Callable[[Connection], Awaitable[None]]
-    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-        async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            with contextlib.suppress(asyncio.CancelledError):  # the hub stops
-                await self._serve_guarded(serve, Connection(reader, writer))
-
-        return run
-
-    async def _serve_guarded(
-        self, serve: Callable[[Connection], Awaitable[None]], connection: Connection
-    ) -> None:
-        """Serve one connection, tell the peer what went wrong, and close it whatever happens."""
-        try:
-            await serve(connection)
-        except AuthenticationFailed as error:
-            _log.warning("%s: %s", connection.peer, error)
-            await connection.refuse(str(error), authentication=True)
-        except (ProtocolError, ConnectionLost) as error:
-            _log.info("%s: %s", connection.peer, error)
-            await connection.refuse(str(error))
-        except KvmStreamError as error:
-            _log.error("%s: %s", connection.peer, error)
-            await connection.refuse("the hub cannot serve anybody now: see its log")
-        finally:
-            await connection.close()
-
-    async def _introduced(self, connection: Connection) -> m.AnyMessage:
-        with self._stranger(connection):
-            await accept_greeting(connection)
-            return await connection.receive_greeted()
-
-    @contextlib.contextmanager
-    def _stranger(
-        self, connection: Connection, waits_for: asyncio.Future[Connection] | None = None
-    ) -> Iterator[None]:
-        """Count a connection until it is known. Too many: the oldest goes; who means well is known in milliseconds."""
-        if len(self._strangers) >= _HANDSHAKES:
-            oldest, waited_for = next(iter(self._strangers.items()))
-            del self._strangers[oldest]
-            oldest.abort(f"more than {_HANDSHAKES} connections were being introduced")
-            if waited_for is not None and not waited_for.done():
-                waited_for.set_exception(ConnectionLost(oldest.closed_because))
-        self._strangers[connection] = waits_for
-        try:
-            yield
-        finally:
-            self._strangers.pop(connection, None)
-
-    async def _control_connection(self, connection: Connection) -> None:
-        hello = await self._introduced(connection)
+    async def _serve(self, connection: Connection, hello: m.AnyMessage) -> None:
         if isinstance(hello, m.Pair):
             await self._pair(connection, hello)
         elif isinstance(hello, m.AgentHello):
@@ -341,23 +263,6 @@ class Hub:
             await self._serve_viewer(connection, hello)
         else:
             raise ProtocolError(f"a control connection does not begin with {type(hello).__name__}")
-
-    async def _video_connection(self, connection: Connection) -> None:
-        hello = await self._introduced(connection)
-        if not isinstance(hello, m.VideoHello):
-            raise ProtocolError(f"a video connection does not begin with {type(hello).__name__}")
-        waiting = None
-        for token, future in self._video_waiting.items():
-            if hmac.compare_digest(token, hello.token) and not future.done():
-                waiting = future
-        if waiting is None:
-            raise AuthenticationFailed("this video connection belongs to no control connection")
-        done = asyncio.get_running_loop().create_future()
-        connection.on_end = lambda: None if done.done() else done.set_result(None)
-        waiting.set_result(connection)
-        await (
-            done
-        )  # the session reads and writes; this task keeps the connection until it has ended
 
     async def _pair(self, connection: Connection, hello: m.Pair) -> None:
         self.attempts.check(connection.host)
@@ -386,7 +291,7 @@ class Hub:
             source.detach(source.control)
         connection.identity = hello.identity
         connection.limit = CONTROL_BYTES
-        video = await self._video_of(connection, m.Welcome(name))
+        video = await self._listener.video_of(connection, m.Welcome(name))
         source.attach(connection, video, view_only=hello.view_only)
         _log.info("source %s is online from %s", name, connection.peer)
 
@@ -427,7 +332,7 @@ class Hub:
                 "wrong token, or wrong user name or password: make a token with `kvmstream users token NAME` on the hub"
             )
         connection.limit = CONTROL_BYTES
-        video = await self._video_of(connection, m.Welcome(user.name, role=user.role))
+        video = await self._listener.video_of(connection, m.Welcome(user.name, role=user.role))
         viewer = ViewerSession(self, user, connection, video)
         self.viewers.add(viewer)
         viewer.post(m.Sources([source.info() for source in self.held.values()]))
@@ -449,24 +354,6 @@ class Hub:
             video.end()
             self.viewers.discard(viewer)
             viewer.end()
-
-    async def _video_of(self, connection: Connection, welcome: m.Welcome) -> Connection:
-        """Welcome a peer and wait for its video connection."""
-        token = stdlib_secrets.token_urlsafe(32)
-        future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-        self._video_waiting[token] = future
-        try:
-            await connection.send(m.Welcome(welcome.name, token, welcome.role))
-            with self._stranger(connection, future):
-                async with asyncio.timeout(HANDSHAKE_SECONDS):
-                    return await future
-        except TimeoutError:
-            raise ConnectionLost(
-                f"{connection.peer} opened no video connection to port {self.video_port} within "
-                f"{HANDSHAKE_SECONDS:g} s: is that port open too?"
-            ) from None
-        finally:
-            del self._video_waiting[token]
 
     # ---- the store changes under us: the command line revokes, renames and adds
 
