@@ -2,6 +2,7 @@
 
     python benchmarks/latency.py                        # scrolling text and typing; about a minute
     python benchmarks/latency.py --seconds 30 --plot latency.png
+    python benchmarks/latency.py --workloads scroll --spin   # each also beside a spinning Python thread of the agent
 
 Starts its own X server, clients, hub and agent; nothing on your screen is touched. Let nothing else run beside it. All
 times are of one machine's clock, but travel through the protocol's clock synchronisation as between machines.
@@ -44,6 +45,7 @@ class Result:
     """Milliseconds: each stage of each unit, and from the change on the screen to the decoded picture."""
 
     workload: str
+    spinning: bool = False
     stages: list[tuple[float, ...]] = field(default_factory=list)
     total: list[float] = field(default_factory=list)
     keys: list[float] = field(
@@ -56,7 +58,12 @@ class Result:
     @property
     def valid(self) -> bool:
         """Whether the machine had time to spare."""
-        return self.idle >= _IDLE_LIMIT
+        return self.spinning or self.idle >= _IDLE_LIMIT
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables and plots."""
+        return f"{self.workload}, a Python thread spinning" if self.spinning else self.workload
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -149,7 +156,9 @@ async def keys(source: RemoteSource, consumer: Consumer, seconds: float, result:
     result.fps = number / seconds
 
 
-async def measure(display: str, seconds: float, names: list[str], desktop: Desktop) -> list[Result]:
+async def measure(
+    display: str, seconds: float, names: list[str], desktop: Desktop, *, spinning: bool
+) -> list[Result]:
     """Starts hub and agent, and watches."""
     folder = desktop.directory / "state"
     os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
@@ -163,31 +172,33 @@ async def measure(display: str, seconds: float, names: list[str], desktop: Deskt
         hub = spawn([*command, "hub", "--host", "127.0.0.1", "--address", "127.0.0.1", *options,
                      "--port", "18080", "--video-port", "18081", "--web-port", "18443"],
                     env, stdout=out.fileno())  # fmt: skip
-    agent = kvmstream.SourceAgentClient(
-        kvmstream.StreamConfig(display=display, bitrate=60_000_000), name="bench"
-    )
+    agent: subprocess.Popen[str] | None = None
     results = []
     try:
         wait_for(lambda: b"Ctrl-C" in log.read_bytes(), "the hub")
         found = re.search(r"'(kvmstream://[^']+)'", log.read_text())
         assert found is not None
         await asyncio.to_thread(pair, found[1], "bench")
-        agent.start("127.0.0.1", 18080, 18081)
-        await asyncio.to_thread(agent.wait_connected, 10)
+        agent = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
+            [sys.executable, str(Path(__file__).with_name("_agent.py")), display, "18080", "18081"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )  # fmt: skip
+        assert agent.stdin is not None
+        assert agent.stdout is not None
+        worker = int(agent.stdout.readline())
         made = subprocess.run([*command, "users", "token", "bench", "--json", "--address", "127.0.0.1", *options],
                               check=True, capture_output=True)  # fmt: skip
         access = json.loads(made.stdout)
-        worker = agent._process
-        assert worker is not None
         processes = {
-            "agent": psutil.Process(worker.pid), "hub": psutil.Process(hub.pid), "viewer": psutil.Process(),
+            "agent": psutil.Process(worker), "hub": psutil.Process(hub.pid), "viewer": psutil.Process(),
             "X server": psutil.Process(desktop.server_pid),
         }  # fmt: skip
         async with kvmstream.connect(access["url"], token=access["token"]) as remote:
             source = remote.sources["bench"]
             await source.wait_online(10)
-            for name in names:
-                result = Result(name)
+            for name, spin in itertools.product(names, (False, True) if spinning else (False,)):
+                agent.stdin.write("spin\n" if spin else "rest\n")
+                result = Result(name, spin)
                 if name == "keys":
                     with terminal(desktop):
                         await watched(source, processes, seconds, result)
@@ -198,7 +209,8 @@ async def measure(display: str, seconds: float, names: list[str], desktop: Deskt
                 results.append(result)
                 print_result(result)
     finally:
-        await asyncio.to_thread(agent.stop)
+        if agent is not None:
+            agent.communicate()
         end(hub)
     return results
 
@@ -257,7 +269,7 @@ class terminal:  # noqa: N801 - used like a function
 
 def print_result(result: Result) -> None:
     """One table."""
-    print(f"\n{result.workload}: {len(result.total)} pictures, {result.fps:.1f} a second, idle {result.idle:.0f} %"
+    print(f"\n{result.title}: {len(result.total)} pictures, {result.fps:.1f} a second, idle {result.idle:.0f} %"
           + ("" if result.valid else "   INVALID: less than 15 % idle"))  # fmt: skip
     print("  CPU: " + ", ".join(f"{name} {value:.0f} %" for name, value in result.cpu.items()))
     rows = [(name, [stage[i] for stage in result.stages]) for i, name in enumerate(_STAGES)]
@@ -287,9 +299,9 @@ def plot(results: list[Result], path: Path) -> None:
             left.barh(row, value, left=start, color=f"C{i}", label=name if row == 0 else None)
             start += value
         values = np.sort(result.keys or result.total)
-        label = f"{result.workload}: {'key' if result.keys else 'screen'} → decoded"
+        label = f"{result.title}: {'key' if result.keys else 'screen'} → decoded"
         right.plot(values, np.linspace(0, 100, len(values)), label=label)
-    left.set_yticks(range(len(results)), [result.workload for result in results])
+    left.set_yticks(range(len(results)), [result.title for result in results])
     left.set_xlabel("ms, median of each stage")
     left.legend(loc="lower right")
     right.set_xlabel("ms")
@@ -307,12 +319,17 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=15.0, help="of each workload (default 15)")
     parser.add_argument("--workloads", default="scroll,keys", help="of scroll, drag, video, keys")
+    parser.add_argument(
+        "--spin", action="store_true", help="measure each also beside a thread that spins"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     with Desktop() as desktop:
         names = options.workloads.split(",")
-        results = asyncio.run(measure(desktop.display, options.seconds, names, desktop))
+        results = asyncio.run(
+            measure(desktop.display, options.seconds, names, desktop, spinning=options.spin)
+        )
     if options.json:
         options.json.write_text(json.dumps([vars(result) for result in results]))
     if options.plot:

@@ -2,6 +2,7 @@
 
     python benchmarks/relay.py                                     # 1 source at 60 fps, 1, 5 and 20 viewers
     python benchmarks/relay.py --sources 50 --viewers 50 --fps 10  # one viewer each
+    python benchmarks/relay.py --sources 50 --viewers 50 --fps 10 --seconds 600   # does its memory stay as it is?
     python benchmarks/relay.py --viewers 20 --stalled 1            # one of them reads nothing, every other round
     sudo python benchmarks/relay.py --veth                         # hub and peers in two network namespaces
 
@@ -60,6 +61,7 @@ class Round:
     per_viewer: float
     peers_cpu: float
     hub_mb: float
+    grown_mb: float  # from the beginning of the sample to its end
     idle: float
 
 
@@ -327,6 +329,7 @@ def measure(hub: Hub, options: argparse.Namespace, viewers: int, stalled: int) -
             pipe.send("reset")
         before = ours.recv()
         ours_viewers.recv()
+        memory_before = hub_process.memory_info().rss / 1e6
         cpu_before, began = cpu(), time.perf_counter()
         psutil.cpu_percent()
         time.sleep(options.seconds)
@@ -350,7 +353,7 @@ def measure(hub: Hub, options: argparse.Namespace, viewers: int, stalled: int) -
         len(hub.names), viewers, stalled,
         statistics.median((b - a) / took for a, b in zip(before, after, strict=True)),
         min(rates), statistics.median(rates), *np.percentile(every, (50, 95)), hub_cpu, hub_cpu / viewers,
-        100 * (cpu_after[1] - cpu_before[1]) / took, memory, idle,
+        100 * (cpu_after[1] - cpu_before[1]) / took, memory, memory - memory_before, idle,
     )  # fmt: skip
 
 
@@ -382,7 +385,7 @@ def main() -> int:
     ):
         print(
             "sources viewers stalled  fps: source lowest median   p50 ms  p95 ms   hub %  per viewer  peers %"
-            "    MB  idle"
+            "    MB  grown  idle"
         )
         for _ in range(options.rounds):
             for viewers in map(int, options.viewers.split(",")):
@@ -392,7 +395,7 @@ def main() -> int:
                     print(
                         f"{r.sources:7} {r.viewers:7} {r.stalled:7}  {r.fps_source:11.1f} {r.fps_lowest:6.1f} "
                         f"{r.fps_median:6.1f} {r.p50_ms:8.2f} {r.p95_ms:7.2f} {r.hub_cpu:7.1f} {r.per_viewer:11.2f} "
-                        f"{r.peers_cpu:8.1f} {r.hub_mb:5.0f} {r.idle:5.0f}",
+                        f"{r.peers_cpu:8.1f} {r.hub_mb:5.0f} {r.grown_mb:+6.1f} {r.idle:5.0f}",
                         flush=True,
                     )
     if options.stalled:

@@ -12,6 +12,7 @@ import pytest
 from house import eventually, house, terminal
 
 import kvmstream
+from kvmstream.agent._xtest import XTest
 from kvmstream.agent.credentials import credential_for
 from kvmstream.errors import AuthenticationFailed, CaptureError, ConfigError, ConnectionLost
 
@@ -84,6 +85,43 @@ def test_worker_that_dies_is_started_anew(house, screen) -> None:
                     await source.wait_online(5)
                     screen.fill(0, 0, 100, 100, (0, 255, 0))
                     assert (await asyncio.wait_for(anext(frames), 10)).shape == (480, 640, 3)
+
+    asyncio.run(main())
+
+
+def test_a_machine_that_slept_is_back_at_once(house, screen, monkeypatch) -> None:
+    """The hub has given it up meanwhile; it finds a dead connection when it wakes."""
+    monkeypatch.setattr("kvmstream.wire.connection.SILENCE_SECONDS", 1.5)
+
+    async def main() -> None:
+        async with house() as it:
+            agent = await it.agent(screen.display)
+            async with it.viewer() as hub:
+                source = hub.sources["office-pc"]
+                async with source.frames() as frames:
+                    await anext(frames)
+                    await source.request_control()
+                    await source.keyboard.down("KeyA")
+                    worker = agent._process.pid
+                    os.kill(worker, signal.SIGSTOP)
+                    try:
+                        await eventually(lambda: not source.online, what="the hub's giving up")
+                        screen.fill(0, 0, 100, 100, (0, 0, 255))
+                    finally:
+                        os.kill(worker, signal.SIGCONT)
+                    woke = time.monotonic()
+                    await source.wait_online(5)
+                    blue = False
+                    while not blue:
+                        red, green, level = (await asyncio.wait_for(anext(frames), 5))[
+                            50, 50
+                        ].tolist()
+                        blue = max(red, green) < 20 and level > 235
+                    assert time.monotonic() - woke < 3
+                    assert agent._process.pid == worker
+                test = XTest(screen.display)
+                await eventually(lambda: not test.pressed_keycodes(), what="the key's release")
+                test.close()
 
     asyncio.run(main())
 

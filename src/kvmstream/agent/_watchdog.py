@@ -8,6 +8,7 @@ leaves this process alone: it has a session of its own.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 
@@ -34,18 +35,22 @@ def main() -> int:
         return 0
     from kvmstream._fallback.x11_wire import XServerGone
 
-    from ._xtest import XTest
+    from ._xtest import XKeyboard, XTest
 
-    try:
+    with contextlib.suppress(
+        XServerGone
+    ):  # no server: its keys went with it; no XTEST: the kernel let go of them
         test = XTest(sys.argv[1])
         for code in reversed(down):
             test.release(code)
-        for keycode, symbols in borrowed.items():
-            test.set_symbols(keycode, symbols)
         test.sync()
         test.close()
-    except XServerGone:
-        pass  # its keys went with it
+    with contextlib.suppress(XServerGone):
+        keyboard = XKeyboard(sys.argv[1])
+        for keycode, symbols in borrowed.items():
+            keyboard.set_symbols(keycode, symbols)
+        keyboard.sync()
+        keyboard.close()
     return 0
 
 

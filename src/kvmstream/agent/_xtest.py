@@ -12,7 +12,7 @@ from typing import Final
 from kvmstream._fallback.x11 import XConnection
 from kvmstream._fallback.x11_wire import XServerGone
 
-__all__ = ["BUTTONS", "XTest"]
+__all__ = ["BUTTONS", "XKeyboard", "XTest"]
 
 _KEY_PRESS, _KEY_RELEASE, _BUTTON_PRESS, _BUTTON_RELEASE, _MOTION = 2, 3, 4, 5, 6
 _EVDEV_OFFSET: Final = 8
@@ -22,55 +22,19 @@ _FIRST_BUTTON: Final = 0x100  # codes from here on are buttons, not keys
 BUTTONS: Final = {0x110: 1, 0x112: 2, 0x111: 3, 0x113: 8, 0x114: 9}
 
 
-class XTest(XConnection):
-    """Injects into one X server. Raises XServerGone when it is or goes away, and when it has no XTEST."""
+class XKeyboard(XConnection):
+    """The keyboard of one X server: its map, and what is down. Raises XServerGone when the server is or goes away."""
 
     def __init__(self, display: str) -> None:
         super().__init__(display)
-        found = self.extension("XTEST")
-        if found is None:
-            self.close()
-            raise XServerGone(
-                f"the X server {display!r} has no XTEST extension: input cannot be injected"
-            )
-        self._xtest = found.opcode
         reply = self._ask(
             101, 0, struct.pack("<BBxx", 8, 1)
         )  # GetKeyboardMapping: how many symbols a key has
         self.symbols_per_key = reply[1]
 
-    def press(self, code: int) -> None:
-        """A key or a button goes down."""
-        if code >= _FIRST_BUTTON:
-            self._fake(_BUTTON_PRESS, BUTTONS[code])
-        else:
-            self._fake(_KEY_PRESS, code + _EVDEV_OFFSET)
-
-    def release(self, code: int) -> None:
-        """A key or a button goes up."""
-        if code >= _FIRST_BUTTON:
-            self._fake(_BUTTON_RELEASE, BUTTONS[code])
-        else:
-            self._fake(_KEY_RELEASE, code + _EVDEV_OFFSET)
-
-    def click(self, button: int) -> None:
-        """An X button down and up: the wheel's notches."""
-        self._fake(_BUTTON_PRESS, button)
-        self._fake(_BUTTON_RELEASE, button)
-
-    def move(self, x: int, y: int) -> None:
-        """The pointer goes to this pixel of the root window."""
-        self._fake(_MOTION, 0, self.root, x, y)
-
-    def move_by(self, dx: int, dy: int) -> None:
-        """The pointer goes so many pixels further."""
-        self._fake(_MOTION, 1, 0, dx, dy)
-
     def sync(self) -> None:
         """Wait until the server has done all of it."""
         self._ask(43, 0)  # GetInputFocus: the usual round trip
-
-    # ---- the keyboard's map
 
     def keymap(self) -> dict[int, list[int]]:
         """Symbols of every X keycode, `symbols_per_key` each."""
@@ -99,6 +63,47 @@ class XTest(XConnection):
         reply = self._ask(119, 0)
         per = reply[1]
         return [set(reply[32 + i * per : 32 + (i + 1) * per]) - {0} for i in range(8)]
+
+
+class XTest(XKeyboard):
+    """Injects into one X server. Raises XServerGone also when it has no XTEST."""
+
+    def __init__(self, display: str) -> None:
+        super().__init__(display)
+        found = self.extension("XTEST")
+        if found is None:
+            self.close()
+            raise XServerGone(
+                f"the X server {display!r} has no XTEST extension: input cannot be injected"
+            )
+        self._xtest = found.opcode
+
+    def press(self, code: int) -> None:
+        """A key or a button goes down."""
+        if code >= _FIRST_BUTTON:
+            self._fake(_BUTTON_PRESS, BUTTONS[code])
+        else:
+            self._fake(_KEY_PRESS, code + _EVDEV_OFFSET)
+
+    def release(self, code: int) -> None:
+        """A key or a button goes up."""
+        if code >= _FIRST_BUTTON:
+            self._fake(_BUTTON_RELEASE, BUTTONS[code])
+        else:
+            self._fake(_KEY_RELEASE, code + _EVDEV_OFFSET)
+
+    def click(self, button: int) -> None:
+        """An X button down and up: the wheel's notches."""
+        self._fake(_BUTTON_PRESS, button)
+        self._fake(_BUTTON_RELEASE, button)
+
+    def move(self, x: int, y: int) -> None:
+        """The pointer goes to this pixel of the root window."""
+        self._fake(_MOTION, 0, self.root, x, y)
+
+    def move_by(self, dx: int, dy: int) -> None:
+        """The pointer goes so many pixels further."""
+        self._fake(_MOTION, 1, 0, dx, dy)
 
     def _fake(self, kind: int, detail: int, root: int = 0, x: int = 0, y: int = 0) -> None:
         payload = struct.pack("<BBxxIIxxxxxxxxhhxxxxxxxx", kind, detail, 0, root, x, y)

@@ -15,6 +15,7 @@ from kvmstream.wire.keys import MODIFIERS
 from kvmstream.wire.limits import LEASE_SECONDS
 
 from ._keymap import TextTyper
+from ._uinput import Uinput
 from ._xtest import BUTTONS, XTest
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Injector:
     """One controller's hands on one X server. Belongs to one thread.
 
     Each method returns what could not be done as a sentence, "" when all went well. Raises CaptureError when no X
-    server with XTEST answers at `display`. A watchdog process lets go of everything when this one dies.
+    server answers at `display`, or it has no XTEST and /dev/uinput cannot be written either. A watchdog process lets go
+    of everything when this one dies.
     """
 
     def __init__(
@@ -40,10 +42,7 @@ class Injector:
         self._locate = locate
         self._down: dict[int, float] = {}  # code → when it was pressed or renewed
         self._wheel = {"x": 0, "y": 0}  # fractions of a notch not yet turned
-        try:
-            self._test = XTest(display)
-        except XServerGone as error:
-            raise CaptureError(str(error)) from None
+        self._test = _open(display)
         try:
             self._watchdog = subprocess.Popen(
                 [sys.executable, "-m", "kvmstream.agent._watchdog", display],
@@ -196,3 +195,19 @@ class Injector:
         except OSError:
             # Somebody killed the guard: without one no key goes down.
             raise XServerGone("the watchdog process has ended") from None
+
+
+def _open(display: str) -> XTest | Uinput:
+    """XTEST where the server has it: it needs no rights and works on virtual servers, too."""
+    try:
+        return XTest(display)
+    except XServerGone as error:
+        reason = str(error)
+    try:
+        return Uinput(display)
+    except XServerGone as error:
+        raise CaptureError(str(error)) from None
+    except OSError as error:
+        raise CaptureError(
+            f"{reason}; and /dev/uinput cannot be used: {error.strerror} (let this user write it, e.g. by a udev rule)"
+        ) from None
