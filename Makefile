@@ -11,10 +11,11 @@ help: ## this list
 	@echo '  FFMPEG_PATH=/opt/ffmpeg      another FFmpeg than the system'"'"'s'
 	@echo '  SOAK_MINUTES=10              minutes for each fuzz target of make soak'
 
-demo: demo-record ## record 10 s of a real X screen with the native core
-
-demo-record: ## the same
+demo: ## a hub and an agent on this machine: prints a URL; whoever opens it sees this screen and drives it
 	@scripts/demo.sh
+
+demo-record: ## record 10 s of a real X screen with the native core
+	@scripts/demo_record.sh
 
 test: ## all C++ and Python tests, native and fallback, on a private Xvfb
 	@scripts/test.sh

@@ -1,52 +1,60 @@
 #!/usr/bin/env bash
-# make demo: record 10 s of a real X screen with the native core, from a machine with nothing installed.
-# DEMO_SECONDS and DEMO_OUT change the length and the file; DEMO_PRIVATE=1 leaves the user's screen alone.
+# make demo: a hub and an agent on this machine, from a machine with nothing installed; prints a URL for a browser.
+# DEMO_PRIVATE=1 leaves the user's screen alone; DEMO_ADDRESS=192.168.1.5 lets other machines in by that address;
+# DEMO_PORT (8443) and the two before it are the ports; DEMO_SECONDS ends it by itself.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-SECONDS_WANTED="${DEMO_SECONDS:-10}"
-OUT="${DEMO_OUT:-demo.mp4}"
-
-# usable_display: the user's own X screen can really be read. Else $WHY_NOT says why ("" when there is none).
-usable_display() {
-  WHY_NOT=""
-  if [ -z "${DISPLAY:-}" ] || [ -n "${DEMO_PRIVATE:-}" ]; then return 1; fi
-  local shot
-  shot="$(mktemp -d)"
-  CLEANUP+=("rm -rf '$shot'")
-  WHY_NOT="$("$VENV/bin/kvmstream" screenshot "$shot/screen.png" 2>&1 >/dev/null)"
-}
+ADDRESS="${DEMO_ADDRESS:-127.0.0.1}"
+WEB_PORT="${DEMO_PORT:-8443}"
+PORTS=(--port "$((WEB_PORT - 2))" --video-port "$((WEB_PORT - 1))")
 
 need_system build
 ensure_venv
+ensure_group hub
 install_native
 
 if usable_display; then
-  say "recording your own screen, DISPLAY=$DISPLAY"
-  note="Move something on it for the next $SECONDS_WANTED s."
+  say "sharing your own screen, DISPLAY=$DISPLAY"
 else
-  if [ -n "$WHY_NOT" ]; then echo "Your own screen cannot be recorded: $WHY_NOT"; fi
+  if [ -n "$WHY_NOT" ]; then echo "Your own screen cannot be shared: $WHY_NOT"; fi
   need_system screen
   start_xvfb 1280x720
   export DISPLAY="$XVFB_DISPLAY"
   unset WAYLAND_DISPLAY
-  say "recording a private X screen (Xvfb $DISPLAY, 1280×720) with terminals at work"
-  # Ordinary X clients with real text: what is recorded is what any X screen would show.
-  xterm -geometry 100x44+8+8 -fa Monospace -fs 10 -title scrolling -e bash -c '
-    while :; do for f in cpp/*/*.hpp README.md; do
-      while IFS= read -r line; do printf "%s\n" "$line"; sleep 0.02; done <"$f"; done; done' &
+  say "sharing a private X screen (Xvfb $DISPLAY, 1280×720) with a terminal"
+  # Without a window manager the keyboard is that of the window under the pointer: this one is everywhere.
+  xterm -geometry 160x48+0+0 -fa Monospace -fs 11 -title terminal &
   CLEANUP+=("kill $! 2>/dev/null")
-  xterm -geometry 36x18+900+40 -fa Monospace -fs 11 -title clock -e bash -c '
-    while :; do clear; date +"%F  %H:%M:%S.%N" | cut -c1-23; sleep 0.1; done' &
-  CLEANUP+=("kill $! 2>/dev/null")
-  sleep 1.5
-  note="It is not visible on your monitor; the file shows it."
 fi
 
-echo "$note"
-rm -f "$OUT"
-KVMSTREAM_BACKEND=native "$VENV/bin/kvmstream" record --seconds "$SECONDS_WANTED" "$OUT"
-if [ ! -s "$OUT" ]; then die "the recording $OUT is missing or empty"; fi
+# Nothing of the user's own hub and credentials is touched.
+folder="$(mktemp -d)"
+CLEANUP+=("rm -rf '$folder'")
+export XDG_CONFIG_HOME="$folder/config"
+kvmstream() { "$VENV/bin/kvmstream" "$@"; }
+head -c 24 /dev/urandom | base64 | kvmstream users --folder "$folder" add demo --role admin >/dev/null
+host="$ADDRESS"
+if [ "$ADDRESS" != 127.0.0.1 ]; then host=""; fi
+"$VENV/bin/kvmstream" hub --folder "$folder" --host "$host" --address "$ADDRESS" "${PORTS[@]}" --web-port "$WEB_PORT" \
+  >"$folder/hub.log" 2>&1 &
+hub=$!
+CLEANUP+=("kill $hub 2>/dev/null && wait $hub 2>/dev/null")
+for ((i = 0; i < 100; i++)); do
+  if grep -q 'Ctrl-C' "$folder/hub.log"; then break; fi
+  kill -0 "$hub" 2>/dev/null || die "the hub did not start:" "$(cat "$folder/hub.log")"
+  sleep 0.1
+done
+line="$(sed -n "s/^ *kvmstream pair '\(.*\)'$/\1/p" "$folder/hub.log")"
+kvmstream pair "$line" --name "$(hostname)" >/dev/null
+"$VENV/bin/kvmstream" agent "$ADDRESS" "${PORTS[@]}" >"$folder/agent.log" 2>&1 &
+agent=$!
+CLEANUP+=("kill $agent 2>/dev/null && wait $agent 2>/dev/null")
+url="$(kvmstream users --folder "$folder" token demo --address "$ADDRESS" | sed -n 's/^browser: //p')"
 
-say "recorded $(du -h "$OUT" | cut -f1) in $(realpath "$OUT")"
-echo "Watch it:     mpv $OUT      (or VLC, or open it in a browser)"
-echo "Look closer:  .venv/bin/kvmstream doctor; .venv/bin/kvmstream record --seconds 5 out.mp4"
+say "open this in a browser:"
+echo
+echo "  $url"
+echo
+echo "The browser will warn of the certificate, which this hub has made for itself: go on all the same. The link logs"
+echo "whoever has it in. Click into the picture and type. Ctrl-C ends the demo."
+if [ -n "${DEMO_SECONDS:-}" ]; then sleep "$DEMO_SECONDS"; else wait "$agent"; fi

@@ -1,5 +1,5 @@
 # Shared by the scripts beside it: sourced, never run. Sets $ROOT, goes there, and gives
-# need_system, ensure_venv, ensure_group, install_native, start_xvfb.
+# need_system, ensure_venv, ensure_group, install_native, start_xvfb, usable_display.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -59,6 +59,8 @@ test|cmd weston|weston|weston
 test|cmd Xwayland|xwayland|xorg-x11-server-Xwayland
 test bench|cmd ffmpeg|ffmpeg|ffmpeg-free
 test|cmd xclip|xclip|xclip
+test|cmd chromium|chromium|chromium
+lint|cmd npm|npm|nodejs-npm
 test|cmd ip|iproute2|iproute
 test bench|cmd xdotool|xdotool|xdotool
 test bench|cmd mpv|mpv|mpv
@@ -287,4 +289,14 @@ start_xvfb() {
   done
   if [ -z "${number:-}" ]; then die "Xvfb named no display within 10 s:" "$(cat "$dir/log")"; fi
   XVFB_DISPLAY=":$number"
+}
+
+# usable_display: the user's own X screen can really be read. Else $WHY_NOT says why ("" when there is none).
+usable_display() {
+  WHY_NOT=""
+  if [ -z "${DISPLAY:-}" ] || [ -n "${DEMO_PRIVATE:-}" ]; then return 1; fi
+  local shot
+  shot="$(mktemp -d)"
+  CLEANUP+=("rm -rf '$shot'")
+  WHY_NOT="$("$VENV/bin/kvmstream" screenshot "$shot/screen.png" 2>&1 >/dev/null)"
 }

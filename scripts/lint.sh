@@ -2,7 +2,7 @@
 # make lint: every check, all of them even when one fails. --fix lets the formatters rewrite the sources.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-need_system build
+need_system build lint
 ensure_venv
 ensure_group lint test bench
 install_native
@@ -24,10 +24,20 @@ check() {
   say "$name"
   "$@" || failed+=("$name")
 }
+# Exact, as the Python tools: their verdict must be the same on every machine.
+TYPESCRIPT=5.9.3
+console_types() {
+  local folder="$ROOT/build/lint"
+  if [ "$(cat "$folder/node_modules/typescript/package.json" 2>/dev/null | sed -n 's/^ *"version": "\(.*\)",/\1/p')" != "$TYPESCRIPT" ]; then
+    npm install --silent --no-save --no-audit --no-fund --prefix "$folder" "typescript@$TYPESCRIPT"
+  fi
+  "$folder/node_modules/.bin/tsc" -p scripts/tsconfig.console.json
+}
 check "clang-format" "$VENV/bin/clang-format" --dry-run --Werror "${cpp_sources[@]}"
 check "ruff check" "$VENV/bin/ruff" check "${python_dirs[@]}"
 check "ruff format" "$VENV/bin/ruff" format --check "${python_dirs[@]}"
 check "mypy --strict" "$VENV/bin/mypy" --strict src/kvmstream
+check "tsc --checkJs" console_types
 check "stub of kvmstream._core" "$PY" scripts/check_stub.py
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -388,6 +388,26 @@ def test_a_slow_viewer_gets_the_low_rendition_and_comes_back(house, screen, monk
     asyncio.run(main())
 
 
+def test_a_still_screen_becomes_sharp_again(house, screen, monkeypatch) -> None:
+    """Moved to the low rendition, then nothing changes any more: the viewer gets the full size all the same."""
+    monkeypatch.setattr("kvmstream.hub.relay._HEADROOM_SECONDS", 1.0)
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with it.viewer() as hub:
+                packets = hub.sources["office-pc"].packets()
+                assert (await anext(packets)).width == 640
+                (channel,) = it.hub.held["office-pc"].relays[0].channels
+                channel._move(1)
+                generation = (await asyncio.wait_for(anext(packets), 10)).generation
+                assert generation >> 31, "the low rendition"
+                while generation >> 31:
+                    generation = (await asyncio.wait_for(anext(packets), 10)).generation
+
+    asyncio.run(main())
+
+
 def test_the_hub_as_a_library(house, screen) -> None:
     async def main() -> None:
         async with house() as it:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kvmstream.config import StreamConfig
 from kvmstream.errors import KvmStreamError, ProtocolError, StreamClosed
+from kvmstream.stream import Stream
 from kvmstream.wire import messages as m
 from kvmstream.wire.connection import until_one_ends
 from kvmstream.wire.limits import THUMBNAIL_BYTES
@@ -17,13 +18,15 @@ from ._rendition import Rendition
 
 if TYPE_CHECKING:
     from kvmstream._types import CursorState, Display
-    from kvmstream.stream import Stream
     from kvmstream.wire.connection import Connection
 
 __all__ = ["Screen"]
 
 _STATE_SECONDS: Final = 1.0
 _THUMBNAIL_WIDTH: Final = 320
+_GLANCE_FPS: Final = 2
+_GLANCE_WAITS: Final = 40
+_GLANCE_SECONDS: Final = 10.0  # thumbnails further apart get a capture each
 _LOW_WIDTH: Final = 960
 _LOW_FPS: Final = 15
 _LOW_BITRATE: Final = 1_000_000
@@ -46,6 +49,7 @@ class Screen:
         self._origin = (0, 0, 0, 0)  # what the picture shows, in pixels of the root window
         self._thumbnail_seconds = 60.0
         self._thumbnail_wanted = asyncio.Event()
+        self._glance: Stream | None = None  # a capture for thumbnails alone, while nobody watches
 
     # ---- a connection begins and ends
 
@@ -144,6 +148,12 @@ class Screen:
 
     async def send_thumbnails(self) -> None:
         """A small JPEG, as often as the hub asks, when the picture is another one."""
+        try:
+            await self._send_thumbnails()
+        finally:
+            await self._end_glance()
+
+    async def _send_thumbnails(self) -> None:
         video = self._video
         assert video is not None
         last = b""
@@ -155,18 +165,42 @@ class Screen:
                 await asyncio.sleep(min(0.5, self._thumbnail_seconds))
             except TimeoutError:
                 pass
-            stream = self._main.stream or self._low.stream
-            if stream is None:
-                continue
             try:
-                picture = await asyncio.to_thread(stream.thumbnail, _THUMBNAIL_WIDTH)
-            except KvmStreamError:
+                picture = await self._thumbnail()
+            except KvmStreamError as error:
+                self._problem = str(error)
                 continue
             if picture and picture != last and len(picture) <= THUMBNAIL_BYTES:
                 last = picture
                 header = VideoHeader(THUMBNAIL, len(picture), sent_ns=video.now_ns())
                 video.post_frame(header.pack(), picture)
                 await video.drain()
+
+    async def _thumbnail(self) -> bytes:
+        """Of the capture that is open anyway, else of one for this alone."""
+        stream = self._main.stream or self._low.stream
+        if stream is not None:
+            await self._end_glance()
+            return await asyncio.to_thread(stream.thumbnail, _THUMBNAIL_WIDTH)
+        if self._glance is None:
+            settings = self._low_config().seam_arguments()
+            settings.update(fps=_GLANCE_FPS, cursor="hidden")
+            glance = Stream(StreamConfig(**settings))
+            self._glance = glance
+            await asyncio.to_thread(glance.start)
+            for _ in range(_GLANCE_WAITS):  # until its first picture
+                if glance.thumbnail(_THUMBNAIL_WIDTH):
+                    break
+                await asyncio.sleep(0.05)
+        picture = await asyncio.to_thread(self._glance.thumbnail, _THUMBNAIL_WIDTH)
+        if self._thumbnail_seconds > _GLANCE_SECONDS:
+            await self._end_glance()  # until the next one it would cost more than to open it anew
+        return picture
+
+    async def _end_glance(self) -> None:
+        glance, self._glance = self._glance, None
+        if glance is not None:
+            await asyncio.to_thread(glance.stop)
 
     async def send_state(self) -> None:
         """Monitors, problems and figures: when they change, and the figures now and then."""

@@ -103,6 +103,8 @@ async def _serve(hub: Hub, address: str) -> None:
         if hub.web_port is not None:
             ports += f", https port {hub.web_port}"
         print(f"kvmstream hub: {ports}, folder {hub.folder}")
+        if hub.web_port is not None:
+            print(f"Console: {hub.console_url('', address).partition('#')[0]}")
         if not hub.store.users():
             print("No users yet: `kvmstream users add NAME --role admin` makes the first one.")
         if not hub.held:

@@ -3,7 +3,7 @@
 examples:
   kvmstream users
   kvmstream users add anna --role admin     asks for a password; also to set a new one
-  kvmstream users token anna                a token and the URL for kvmstream.connect()
+  kvmstream users token anna                a token, the URL for kvmstream.connect(), and a link for the browser
   kvmstream users remove anna
 """
 
@@ -57,10 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.action == "token":
             token = hub.store.new_token(arguments.name)
             url = hub.address(arguments.address).url
+            console = hub.console_url(token, arguments.address)
             if arguments.json:
-                print_json({"url": url, "token": token})
+                print_json({"url": url, "token": token, "console": console})
             else:
-                print(f"URL:   {url}\ntoken: {token}\nThe token is shown only now.")
+                print(f"URL:     {url}\ntoken:   {token}")
+                if console:
+                    print(f"browser: {console}")
+                print("The token is shown only now.")
         else:
             hub.store.remove_user(arguments.name)
             print(f"user {arguments.name} is gone")

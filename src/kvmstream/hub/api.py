@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from kvmstream.wire.keys import KEYS
 from kvmstream.wire.limits import NAME_CHARACTERS
 from kvmstream.wire.messages import SourceInfo
 
 from .metrics import exposition
 from .web import HUB, asking_user, json_response, read_json, server_of
+from .websocket import serve_browser
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from .store import Role
 
 __all__ = ["add_routes"]
+
+_CONSOLE: Final = Path(__file__).with_name("console")
 
 _Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
 
@@ -128,9 +133,11 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def _log_in(request: web.Request) -> web.Response:
-    login: Login = await read_json(request, Login)
     server = server_of(request)
-    user = await server.log_in(request, login.user, login.password)
+    user = server.user_of_token(request)
+    if user is None:
+        login: Login = await read_json(request, Login)
+        user = await server.log_in(request, login.user, login.password)
     response = json_response(Session(user.name, user.role))
     server.open_session(response, user)
     return response
@@ -211,6 +218,18 @@ async def _audit(request: web.Request) -> web.Response:
     return json_response([AuditInfo(**asdict(entry)) for entry in entries])
 
 
+async def _console(_request: web.Request) -> web.StreamResponse:
+    return web.FileResponse(_CONSOLE / "index.html")
+
+
+async def _keys(_request: web.Request) -> web.Response:
+    return json_response(KEYS)
+
+
+async def _live(request: web.Request) -> web.StreamResponse:
+    return await serve_browser(request, _hub(request), asking_user())
+
+
 async def _openapi(_request: web.Request) -> web.Response:
     return json_response(describe())
 
@@ -219,7 +238,7 @@ _ROUTES = (
     _Route("GET", "/healthz", "Is the hub well?", None, _health, Health),
     _Route("GET", "/metrics", "Figures for Prometheus", "view", _metrics, "text/plain"),
     _Route("GET", "/api/v1/openapi.json", "This description", None, _openapi, "application/json"),
-    _Route("POST", "/api/v1/session", "Log in; sets a cookie", None, _log_in, Session, Login),
+    _Route("POST", "/api/v1/session", "Log in, with an API token or with this body; sets a cookie", None, _log_in, Session, Login),
     _Route("GET", "/api/v1/session", "Who is logged in", "view", _who, Session),
     _Route("DELETE", "/api/v1/session", "Log out", "view", _log_out),
     _Route("GET", "/api/v1/sources", "All sources", "view", _sources, list[SourceInfo]),
@@ -228,6 +247,7 @@ _ROUTES = (
     _Route("PATCH", "/api/v1/sources/{name}", "Rename a source", "admin", _rename, body=Rename),
     _Route("DELETE", "/api/v1/sources/{name}", "Forget a source", "admin", _forget),
     _Route("POST", "/api/v1/sources/{name}/revoke", "End its credential", "admin", _revoke),
+    _Route("GET", "/api/v1/live", "WebSocket: units, input, news", "view", _live, "application/json"),
     _Route("POST", "/api/v1/pairing", "A pairing line", "admin", _pairing, PairingAnswer),
     _Route("GET", "/api/v1/users", "All users", "admin", _users, list[UserInfo]),
     _Route("PUT", "/api/v1/users/{name}", "Add or change a user", "admin", _set_user, body=UserChange),
@@ -237,7 +257,10 @@ _ROUTES = (
 
 
 def add_routes(app: web.Application) -> None:
-    """All of them."""
+    """All of them, and the console's files."""
+    app.router.add_get("/", _console)
+    app.router.add_get("/console/keys.json", _keys)
+    app.router.add_static("/console/", _CONSOLE)
     for route in _ROUTES:
         # aiohttp's middleware sees the handler, and on it the role.
         setattr(route.handler, "role", route.role)  # noqa: B010 - functions have no such attribute to mypy
@@ -293,6 +316,8 @@ def _operation(route: _Route, by_kind: dict[str, Any]) -> dict[str, Any]:
         statuses.append(("404", "there is none of that name"))
     if route.body is not None or route.method in ("DELETE", "PUT"):
         statuses.append(("400", "a value is not allowed"))
+    elif route.handler is _live:
+        statuses.append(("400", "not a WebSocket's handshake"))
     statuses.append(("503", "the hub's database cannot be used"))
     for status, description in statuses:
         responses[status] = {"description": description, "content": content(Error)}

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from kvmstream.remote import RemoteSource
 
+    from .relay import VideoLine
+    from .viewer import ControlLine
     from .web import WebServer
 
 __all__ = ["Hub", "state_dir"]
@@ -53,7 +55,7 @@ _log = logging.getLogger("kvmstream.hub")
 _WATCH_STORE_SECONDS: Final = 1.0
 _WATCH_LINES_SECONDS: Final = 0.25
 _SEEN_SECONDS: Final = 60.0
-_PORTS: Final = ("control_port", "video_port")
+_PORTS: Final = ("control_port", "video_port", "web_port")
 _ANY_HOST: Final = ("", "0.0.0.0", "::")
 _OWN_USER: Final = User(
     "(hub)", "admin"
@@ -135,7 +137,7 @@ class Hub:
             if self.web_port is not None:
                 await self._start_web(certificate, key)
             for setting in _PORTS:
-                self._store.set_setting(setting, str(getattr(self, setting)))
+                self._store.set_setting(setting, str(getattr(self, setting) or 0))
             host = self._host if self._host not in _ANY_HOST else "127.0.0.1"
             self._local = RemoteHub(self.address(host), m.ViewerHello(self._own_token))
             await self._local.__aenter__()
@@ -193,7 +195,9 @@ class Hub:
         self._store = Store(self.folder / "hub.sqlite")
         try:
             for setting in _PORTS:  # where the hub was last seen
-                setattr(self, setting, int(self._store.setting(setting) or getattr(self, setting)))
+                kept = self._store.setting(setting)
+                if kept:
+                    setattr(self, setting, int(kept))
             yield
         finally:
             self._store.close()
@@ -211,6 +215,12 @@ class Hub:
         return HubAddress(
             host or _own_address(), self.control_port, self.video_port, self.fingerprint
         )
+
+    def console_url(self, token: str, host: str = "") -> str:
+        """What to open in a browser to be logged in; "" when this hub has no https. The token never reaches a log."""
+        host = host or _own_address()
+        name = f"[{host}]" if ":" in host else host
+        return f"https://{name}:{self.web_port}/#/token/{token}" if self.web_port else ""
 
     def pairing_line(self, host: str = "") -> PairingLine:
         """A line that introduces one machine to this hub, good once and for ten minutes."""
@@ -308,6 +318,8 @@ class Hub:
                     source.on_unit(header, payload, connection)
                 elif header.kind == THUMBNAIL:
                     source.thumbnail, source.thumbnail_at = payload, time.time()
+                    for viewer in self.viewers:
+                        viewer.post_thumbnail(source)
                 else:
                     raise ProtocolError(f"an agent sends no video frame of kind {header.kind}")
 
@@ -333,27 +345,43 @@ class Hub:
             )
         connection.limit = CONTROL_BYTES
         video = await self._listener.video_of(connection, m.Welcome(user.name, role=user.role))
-        viewer = ViewerSession(self, user, connection, video)
+        with self.watching(user, connection, video) as viewer:
+
+            async def control() -> None:
+                while True:
+                    message = await connection.receive()
+                    if not connection.answered(message):
+                        viewer.on_message(message)
+
+            try:
+                await until_one_ends(
+                    control(),
+                    viewer.link.receive_forever(video),
+                    viewer.link.send_forever(),
+                    connection.beat(),
+                )
+            finally:
+                video.end()
+
+    @contextlib.contextmanager
+    def watching(
+        self, user: User, control: ControlLine, video: VideoLine
+    ) -> Iterator[ViewerSession]:
+        """A viewer's session, by whichever way it came."""
+        viewer = ViewerSession(self, user, control, video)
         self.viewers.add(viewer)
         viewer.post(m.Sources([source.info() for source in self.held.values()]))
-
-        async def control() -> None:
-            while True:
-                message = await connection.receive()
-                if not connection.answered(message):
-                    viewer.on_message(message)
-
         try:
-            await until_one_ends(
-                control(),
-                viewer.link.receive_forever(),
-                viewer.link.send_forever(),
-                connection.beat(),
-            )
+            yield viewer
         finally:
-            video.end()
             self.viewers.discard(viewer)
             viewer.end()
+
+    def thumbnails_wanted(self) -> None:
+        """Some viewer has begun or ended to look at all sources at once."""
+        watched = any(viewer.thumbnails for viewer in self.viewers)
+        for source in self.held.values():
+            source.watch_thumbnails(watched)
 
     # ---- the store changes under us: the command line revokes, renames and adds
 
@@ -362,6 +390,7 @@ class Hub:
         for name in known.keys() - self.held.keys():
             self.held[name] = HubSource(name, self.changed)
             self.changed(self.held[name])
+            self.thumbnails_wanted()
         for name in self.held.keys() - known.keys():
             source = self.held.pop(name)
             if source.control is not None:
@@ -400,7 +429,7 @@ class Hub:
             await asyncio.sleep(_WATCH_LINES_SECONDS)
             for source in self.held.values():
                 if source.online:
-                    source.watch()
+                    source.look_at_lines()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from kvmstream.errors import ProtocolError
 from kvmstream.wire.limits import VIDEO_BYTES
@@ -30,6 +30,16 @@ _HEADROOM_SECONDS: Final = 10.0  # without any move it back, the first time
 _MOST_PATIENCE: Final = 160.0
 _HEADROOM_DELAY: Final = 0.05  # seconds in queues
 _KEYFRAME_SECONDS: Final = 0.5  # between two that are asked of the agent
+
+
+class VideoLine(Protocol):
+    """The way to a viewer that units take."""
+
+    def post_frame(self, header: bytes, payload: bytes | memoryview | None = None) -> None:
+        """Send a unit without waiting."""
+
+    async def drain(self) -> None:
+        """Wait until the kernel has taken nearly everything. Raises ConnectionLost."""
 
 
 class Channel:
@@ -110,7 +120,11 @@ class Channel:
         self.relay.credit()
         if self._waits_for_keyframe and self.has_room:
             self.relay.want_keyframe()
-        if self.relay.number and self._is_calm(now):
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Back to main after calm; called now and then, for a still screen brings nothing to acknowledge."""
+        if self.relay.number and self._is_calm(time.monotonic()):
             self._patience *= 2  # whoever has to come back here waits longer the next time
             self._move(0)
 
@@ -134,7 +148,8 @@ class Channel:
         # Else it takes nothing now: a keyframe would be for nobody. It is asked for with the next acknowledgement.
 
     def _is_calm(self, now: float) -> bool:
-        if self.pace.queue_delay > _HEADROOM_DELAY:
+        busy = bool(self._queue or self.pace.in_flight)  # else the delay is that of some time ago
+        if busy and self.pace.queue_delay > _HEADROOM_DELAY:
             self._calm_since = now
         return now - self._calm_since > min(self._patience, _MOST_PATIENCE)
 
@@ -157,7 +172,7 @@ class Channel:
 class ViewerLink:
     """A viewer's video connection: one task writes what its channels have, oldest channel first."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: VideoLine) -> None:
         self.connection = connection
         self.channels: dict[int, Channel] = {}
         self._something = asyncio.Event()
@@ -183,17 +198,21 @@ class ViewerLink:
                         await self.connection.drain()
                         channel.relay.credit()
 
-    async def receive_forever(self) -> None:
+    async def receive_forever(self, connection: Connection) -> None:
         """Acknowledgements, until the connection is lost. Raises ProtocolError for anything else."""
         while True:
-            header, _ = await self.connection.receive_frame()
-            if header.kind != ACK:
-                raise ProtocolError(
-                    f"a viewer sends nothing but acknowledgements, not kind {header.kind}"
-                )
-            channel = self.channels.get(header.channel)
-            if channel is not None:  # else it was unsubscribed meanwhile
-                channel.acknowledge(header.sequence)
+            header, _ = await connection.receive_frame()
+            self.on_frame(header)
+
+    def on_frame(self, header: VideoHeader) -> None:
+        """What a viewer sends. Raises ProtocolError for anything but an acknowledgement."""
+        if header.kind != ACK:
+            raise ProtocolError(
+                f"a viewer sends nothing but acknowledgements, not kind {header.kind}"
+            )
+        channel = self.channels.get(header.channel)
+        if channel is not None:  # else it was unsubscribed meanwhile
+            channel.acknowledge(header.sequence)
 
 
 class Relay:

@@ -23,6 +23,8 @@ _IDLE_SECONDS: Final = (
     60.0  # a controller that has sent no input for so long may be replaced by anybody
 )
 _BITRATE_STEP: Final = 0.08
+_THUMBNAILS_UNWATCHED: Final = 1  # a minute
+_THUMBNAILS_WATCHED: Final = 120
 _INPUT_QUEUE: Final = 256  # messages on their way to an agent
 
 
@@ -41,6 +43,7 @@ class HubSource:
         self.cursor: m.Cursor | None = None
         self.thumbnail = b""
         self.thumbnail_at = 0.0  # seconds since 1970
+        self.thumbnails_per_minute = _THUMBNAILS_UNWATCHED
         self.controller: ViewerSession | None = None
         self._input_at = 0.0
         self._waiting: dict[
@@ -97,17 +100,23 @@ class HubSource:
         self._changed(self)
 
     def watch(self) -> None:
-        """Tell the agent whether anybody watches, and how much the lines carry; nothing when it knows. Called often."""
+        """Tell the agent whether anybody watches, and how much the lines carry; nothing when it knows."""
         if self.control is None:
             return
         for relay in self.relays:
             told = self._told[relay.number]
             bitrate = relay.bitrate()
-            wanted = m.Watch(bool(relay.channels), relay.number, bitrate)
+            wanted = m.Watch(
+                bool(relay.channels),
+                relay.number,
+                bitrate,
+                thumbnails_per_minute=self.thumbnails_per_minute,
+            )
             # Small steps are not worth an encoder's new settings.
             if (
                 told is not None
                 and told.active == wanted.active
+                and told.thumbnails_per_minute == wanted.thumbnails_per_minute
                 and (
                     not wanted.active or abs(bitrate - told.bitrate) < _BITRATE_STEP * told.bitrate
                 )
@@ -115,6 +124,17 @@ class HubSource:
                 continue
             self._told[relay.number] = wanted
             self.control.post(wanted)
+
+    def look_at_lines(self) -> None:
+        """Called often: renditions and bitrates follow what the lines carry."""
+        for channel in [c for relay in self.relays for c in relay.channels]:
+            channel.reconsider()
+        self.watch()
+
+    def watch_thumbnails(self, watched: bool) -> None:
+        """Whether somebody looks at all sources at once."""
+        self.thumbnails_per_minute = _THUMBNAILS_WATCHED if watched else _THUMBNAILS_UNWATCHED
+        self.watch()
 
     def on_unit(self, header: VideoHeader, payload: bytes, control: Connection) -> None:
         """A unit of its video; its times come onto the hub's clock here."""

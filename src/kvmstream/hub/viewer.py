@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from kvmstream.errors import ProtocolError
 from kvmstream.wire import messages as m
 
-from .relay import Channel, ViewerLink
+from .relay import Channel, VideoLine, ViewerLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from kvmstream.wire.connection import Connection
 
     from .core import Hub
     from .source import HubSource
@@ -22,17 +20,37 @@ __all__ = ["ViewerSession"]
 
 _CHANNELS: Final = 64  # subscriptions of one viewer
 _BEHIND: Final = 1 << 20  # bytes of control messages that a viewer may leave untaken
+_THUMBNAILS_BEHIND: Final = 64 << 10  # beyond this a thumbnail waits for its successor
+
+
+class ControlLine(Protocol):
+    """The way to a viewer that messages take."""
+
+    @property
+    def peer(self) -> str:
+        """Its address, for the log."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+
+    def post(self, message: m.AnyMessage) -> None:
+        """Send without waiting."""
+
+    def abort(self, reason: str) -> None:
+        """Cut it now."""
 
 
 class ViewerSession:
     """From Welcome to the end of either connection. Event loop's thread only."""
 
-    def __init__(self, hub: Hub, user: User, control: Connection, video: Connection) -> None:
+    def __init__(self, hub: Hub, user: User, control: ControlLine, video: VideoLine) -> None:
         self.hub = hub
         self.user = user
         self.control = control
         self.link = ViewerLink(video)
         self._shapes: dict[int, int] = {}  # channel → the shape that the viewer has
+        self.thumbnails = False  # whether it looks at all sources at once
 
     def post(self, message: m.AnyMessage) -> None:
         """Tell the viewer; one that takes nothing any more is cut off."""
@@ -59,6 +77,11 @@ class ViewerSession:
             )
         )  # fmt: skip
 
+    def post_thumbnail(self, source: HubSource) -> None:
+        """A source's small picture, unless the line is full: the next one comes soon."""
+        if self.thumbnails and source.thumbnail and self.control.waiting < _THUMBNAILS_BEHIND:
+            self.control.post(m.Thumbnail(source.name, source.thumbnail_at, source.thumbnail))
+
     def on_message(self, message: m.AnyMessage) -> None:
         """Do what the viewer asks. Raises ProtocolError for what a viewer has no business sending."""
         if isinstance(message, m.Input):
@@ -78,6 +101,8 @@ class ViewerSession:
                 message.source,
                 lambda source: self.post(source.request_control(self, take=message.take)),
             )
+        elif isinstance(message, m.WatchThumbnails):
+            self._watch_thumbnails(message.active)
         elif isinstance(message, m.GiveBack):
             self._with_source(message.source, self._give_back)
         elif isinstance(message, m.ShowDisplay):
@@ -87,6 +112,7 @@ class ViewerSession:
 
     def end(self) -> None:
         """The viewer is gone."""
+        self._watch_thumbnails(False)
         for number in list(self.link.channels):
             self._unsubscribe(number)
         for source in self.hub.held.values():
@@ -100,6 +126,14 @@ class ViewerSession:
             self.post(m.Problem(f"there is no source {name!r}", source=name))
         else:
             act(source)
+
+    def _watch_thumbnails(self, active: bool) -> None:
+        if active == self.thumbnails:
+            return
+        self.thumbnails = active
+        self.hub.thumbnails_wanted()
+        for source in self.hub.held.values():
+            self.post_thumbnail(source)
 
     def _subscribe(self, message: m.Subscribe) -> None:
         number = message.channel

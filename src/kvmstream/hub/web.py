@@ -36,7 +36,7 @@ _SESSIONS: Final = 1000  # at a time; the oldest ends
 _BODY_BYTES: Final = 64 << 10
 _RANK: Final = {"view": 0, "control": 1, "admin": 2}
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -109,17 +109,9 @@ class WebServer:
 
     def identify(self, request: web.Request) -> User | None:
         """By API token, or by cookie. Raises AuthenticationFailed for a bad token, and for another site's page."""
-        authorization = request.headers.get("Authorization", "")
-        if authorization:
-            kind, _, token = authorization.partition(" ")
-            user = (
-                self._hub.store.user_of_token(token.strip()) if kind.lower() == "bearer" else None
-            )
-            if user is None:
-                raise AuthenticationFailed(
-                    "this token is none of this hub's: kvmstream users token NAME makes one"
-                )
-            return user
+        bearer = self.user_of_token(request)
+        if bearer is not None:
+            return bearer
         name, end = self._sessions.get(_hash(request.cookies.get(_COOKIE, "")), ("", 0.0))
         if not name or end < time.monotonic():
             return None
@@ -131,6 +123,19 @@ class WebServer:
                     f"requests from pages of {origin.netloc or 'elsewhere'} are refused"
                 )
         return next((user for user in self._hub.store.users() if user.name == name), None)
+
+    def user_of_token(self, request: web.Request) -> User | None:
+        """None when the request has no token. Raises AuthenticationFailed for a bad one."""
+        authorization = request.headers.get("Authorization", "")
+        if not authorization:
+            return None
+        kind, _, token = authorization.partition(" ")
+        user = self._hub.store.user_of_token(token.strip()) if kind.lower() == "bearer" else None
+        if user is None:
+            raise AuthenticationFailed(
+                "this token is none of this hub's: kvmstream users token NAME makes one"
+            )
+        return user
 
     @web.middleware
     async def _guard(

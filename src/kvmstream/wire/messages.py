@@ -1,4 +1,4 @@
-"""The messages of a control connection: MessagePack maps, typed and checked when they arrive.
+"""The messages of a control connection: MessagePack maps, in browsers JSON, typed and checked when they arrive.
 
 Times are nanoseconds on the sender's clock. Pointer coordinates are 0…65535 of the picture that `generation` names.
 Keys are evdev codes (KEY_A = 30), buttons evdev's too (BTN_LEFT = 0x110).
@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from kvmstream.errors import AuthenticationFailed, ConnectionLost, KvmStreamError, ProtocolError
 
-from .limits import CLIPBOARD_BYTES, NAME_CHARACTERS, TEXT_CHARACTERS
+from .limits import CLIPBOARD_BYTES, NAME_CHARACTERS, TEXT_CHARACTERS, THUMBNAIL_BYTES
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
 Secret: TypeAlias = Annotated[str, Meta(max_length=128)]
@@ -290,6 +290,12 @@ class RequestControl(Message, frozen=True, tag=True):
     take: bool = False
 
 
+class WatchThumbnails(Message, frozen=True, tag=True):
+    """Send small pictures of all sources as they change, or no longer: for whoever looks at all of them at once."""
+
+    active: bool
+
+
 class GiveBack(Message, frozen=True, tag=True):
     """Stop driving a source."""
 
@@ -319,6 +325,14 @@ class Sources(Message, frozen=True, tag=True):
 
     sources: list[SourceInfo]
     removed: list[str] = []
+
+
+class Thumbnail(Message, frozen=True, tag=True):
+    """What a source showed lately: one JPEG."""
+
+    source: Name
+    at: float  # seconds since 1970
+    jpeg: Annotated[bytes, Meta(max_length=THUMBNAIL_BYTES)]
 
 
 class Control(Message, frozen=True, tag=True):
@@ -360,14 +374,18 @@ AnyMessage: TypeAlias = (
     | Subscribe
     | Unsubscribe
     | RequestControl
+    | WatchThumbnails
     | GiveBack
     | Sources
+    | Thumbnail
     | Control
     | Problem
 )
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+_json_encoder = msgspec.json.Encoder()
+_json_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
 def encode(message: AnyMessage) -> bytes:
@@ -380,4 +398,17 @@ def decode(data: bytes) -> AnyMessage:
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"not a message of this protocol: {error}") from None
+
+
+def encode_json(message: AnyMessage) -> str:
+    """The message as browsers read it; bytes are base64."""
+    return _json_encoder.encode(message).decode()
+
+
+def decode_json(text: str) -> AnyMessage:
+    """Read one message of a browser. Raises ProtocolError that says what is wrong with it."""
+    try:
+        return _json_decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ProtocolError(f"not a message of this protocol: {error}") from None

@@ -1,0 +1,138 @@
+/** Physical keys of the page, by KeyboardEvent.code, to the source; nothing stays down. */
+
+const RENEW_MS = 1000;
+const ALTGR_MS = 10; // Windows sends a ControlLeft of its own just before AltGr
+const WINDOWS = /Win/.test(navigator.platform);
+const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
+
+/** @typedef {{t: string, code?: number, down?: boolean, codes?: number[]}} KeyEvent */
+
+export class Keyboard {
+  /**
+   * @param {HTMLElement} target what has the focus while keys go to the source
+   * @param {Record<string, number>} keys KeyboardEvent.code → evdev
+   * @param {(events: KeyEvent[]) => void} send
+   * @param {(event: KeyboardEvent) => boolean} intercept true: the console keeps this key
+   */
+  constructor(target, keys, send, intercept) {
+    this._keys = keys;
+    this._send = send;
+    this._intercept = intercept;
+    /** @type {Set<number>} evdev codes that are down at the source */
+    this.held = new Set();
+    /** @type {{code: number, timer: number} | null} a Control that may be AltGr's */
+    this._doubtful = null;
+    this._abort = new AbortController();
+    const { signal } = this._abort;
+    target.addEventListener("keydown", (event) => this._down(event), { signal });
+    target.addEventListener("keyup", (event) => this._up(event), { signal });
+    target.addEventListener("blur", () => this.releaseAll(), { signal });
+    window.addEventListener("blur", () => this.releaseAll(), { signal });
+    document.addEventListener("visibilitychange", () => document.hidden && this.releaseAll(), { signal });
+    this._timer = setInterval(() => this._renew(), RENEW_MS);
+  }
+
+  close() {
+    this.releaseAll();
+    clearInterval(this._timer);
+    this._abort.abort();
+  }
+
+  /** Press keys together and let go. @param {string[]} names KeyboardEvent.code */
+  chord(names) {
+    const codes = names.map((name) => this._keys[name]).filter((code) => code !== undefined);
+    this._send([
+      ...codes.map((code) => ({ t: "Key", code, down: true })),
+      ...[...codes].reverse().map((code) => ({ t: "Key", code, down: false })),
+    ]);
+  }
+
+  releaseAll() {
+    if (this._doubtful !== null) clearTimeout(this._doubtful.timer);
+    this._doubtful = null;
+    if (this.held.size === 0) return;
+    this.held.clear();
+    this._send([{ t: "ReleaseAll" }]);
+  }
+
+  /** Buttons are held like keys. @param {number} code @param {boolean} down */
+  set(code, down) {
+    if (down === this.held.has(code)) return;
+    if (down) this.held.add(code);
+    else this.held.delete(code);
+  }
+
+  /** @param {KeyboardEvent} event */
+  _down(event) {
+    if (this._intercept(event)) {
+      event.preventDefault();
+      return;
+    }
+    if (event.isComposing || event.keyCode === 229) return; // an input method is at work: its text comes by paste
+    const code = this._keys[event.code];
+    if (code === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (event.repeat) return; // repeats are the source's own business
+    if (event.code === "CapsLock" && MAC) {
+      this._press(code);
+      this._release(code); // macOS tells one half of each press only
+      return;
+    }
+    if (WINDOWS && event.code === "ControlLeft" && this._doubtful === null) {
+      const timer = window.setTimeout(() => this._settle(), ALTGR_MS);
+      this._doubtful = { code, timer };
+      return;
+    }
+    if (this._doubtful !== null) {
+      if (event.code === "AltRight") {
+        clearTimeout(this._doubtful.timer);
+        this._doubtful = null;
+      } else {
+        this._settle();
+      }
+    }
+    this._press(code);
+    // While Meta is down, macOS tells of no other key's release.
+    if (MAC && event.metaKey && !event.code.startsWith("Meta")) this._release(code);
+  }
+
+  /** @param {KeyboardEvent} event */
+  _up(event) {
+    const code = this._keys[event.code];
+    if (code === undefined) return;
+    event.preventDefault();
+    if (event.code === "CapsLock" && MAC) {
+      this._press(code);
+      this._release(code);
+      return;
+    }
+    this._settle();
+    this._release(code);
+  }
+
+  /** It was a Control after all. */
+  _settle() {
+    if (this._doubtful === null) return;
+    const { code, timer } = this._doubtful;
+    clearTimeout(timer);
+    this._doubtful = null;
+    this._press(code);
+  }
+
+  /** @param {number} code */
+  _press(code) {
+    if (this.held.has(code)) return;
+    this.held.add(code);
+    this._send([{ t: "Key", code, down: true }]);
+  }
+
+  /** @param {number} code */
+  _release(code) {
+    if (this.held.delete(code)) this._send([{ t: "Key", code, down: false }]);
+  }
+
+  _renew() {
+    if (this.held.size > 0) this._send([{ t: "Held", codes: [...this.held] }]);
+  }
+}

@@ -1,0 +1,226 @@
+/** The source's picture on the page: canvas of the decoder's worker, the pointer over it, and where a point lies. */
+import { element } from "./dom.js";
+import { nowNs, ackFrame } from "./header.js";
+import { S } from "./strings.js";
+
+/** @typedef {import("./link.js").Link} Link */
+/** @typedef {"fit" | "fill" | "actual"} Mode */
+/** @typedef {{width: number, height: number, generation: number}} Geometry */
+
+const LARGEST_CURSOR = 128; // browsers ignore larger ones
+let channels = 0; // numbers are never used twice on a page
+
+export class Picture {
+  /**
+   * @param {Link} link
+   * @param {{figures: (report: any) => void, failed: (reason: string) => void, drawn: (report: any) => void}} hear
+   */
+  constructor(link, hear) {
+    this._link = link;
+    this._hear = hear;
+    this.canvas = element("canvas", { "aria-hidden": true });
+    this._still = element("img", { class: "still", alt: "", draggable: "false" });
+    this._cursor = element("canvas", { class: "cursor", "aria-hidden": true, hidden: true });
+    this._box = element("div", { class: "box" }, this.canvas, this._still, this._cursor);
+    this.stage = element("div", { class: "stage", tabindex: 0, role: "application" }, this._box);
+    /** @type {Geometry | null} */
+    this.geometry = null;
+    /** @type {Mode} */
+    this.mode = "fit";
+    this.channel = 0;
+    this.source = "";
+    this.driving = false;
+    /** @type {any} the last Cursor message, with its shape */
+    this._shape = null;
+    /** @type {any} */
+    this._place = null;
+    this._worker = new Worker("/console/video-worker.js", { type: "module" });
+    const offscreen = this.canvas.transferControlToOffscreen();
+    this._worker.postMessage({ type: "canvas", canvas: offscreen }, [offscreen]);
+    if (link.roundTripMs) this._worker.postMessage({ type: "clock", offsetNs: link.offsetNs });
+    this._worker.onmessage = ({ data }) => this._fromWorker(data);
+    this._ends = [
+      link.on("unit", (/** @type {ArrayBuffer} */ data) => {
+        this._worker.postMessage({ type: "unit", data, received: nowNs() }, [data]);
+      }),
+      link.on("clock", (/** @type {number} */ offsetNs) => this._worker.postMessage({ type: "clock", offsetNs })),
+      link.on("Cursor", (message) => message.channel === this.channel && this._onCursor(message)),
+      link.on("up", () => this.source && this._subscribe()),
+    ];
+    this._resize = new ResizeObserver(() => this._layout());
+    this._resize.observe(this.stage);
+    this._onVisible = () => this._visibility();
+    document.addEventListener("visibilitychange", this._onVisible);
+  }
+
+  close() {
+    this.show("", "");
+    this._ends.forEach((end) => end());
+    this._resize.disconnect();
+    document.removeEventListener("visibilitychange", this._onVisible);
+    this._worker.terminate();
+  }
+
+  /** Change to another source; its last small picture stands in until the first real one. @param {string} source @param {string} still */
+  show(source, still) {
+    this._unsubscribe();
+    this.source = source;
+    this._cursor.hidden = true;
+    this._shape = this._place = null;
+    this.stage.style.cursor = "";
+    this.stage.setAttribute("aria-label", S.picture(source));
+    this._still.hidden = !still;
+    if (still) {
+      this._still.onload = () => this._layout();
+      this._still.src = still;
+    }
+    this.geometry = null;
+    this.canvas.style.visibility = "hidden";
+    if (source && !document.hidden) this._subscribe();
+  }
+
+  /** @param {Mode} mode */
+  setMode(mode) {
+    this.mode = mode;
+    this._layout();
+  }
+
+  /** The page's own pointer shows the source's shape while its user drives: no line is between it and the hand. @param {boolean} driving */
+  setDriving(driving) {
+    this.driving = driving;
+    this._drawCursor();
+  }
+
+  /**
+   * Where a point of the page lies on the picture, clamped to its edge; null while there is none.
+   * @param {number} clientX @param {number} clientY @returns {import("./pointer.js").Place | null}
+   */
+  locate(clientX, clientY) {
+    if (this.geometry === null) return null;
+    const { width, height, generation } = this.geometry;
+    const box = this._box.getBoundingClientRect();
+    /** @param {number} share @param {number} size */
+    const step = (share, size) => {
+      const pixel = Math.max(0, Math.min(size - 1, Math.floor(share * size)));
+      // Rounded up: the source rounds down again.
+      return size > 1 ? Math.min(65535, Math.ceil((pixel * 65535) / (size - 1))) : 0;
+    };
+    return {
+      x: step((clientX - box.left) / box.width, width),
+      y: step((clientY - box.top) / box.height, height),
+      generation,
+    };
+  }
+
+  /** A picture of the picture. @returns {Promise<Blob | null>} */
+  async screenshot() {
+    if (this.geometry === null) return null;
+    const bitmap = await createImageBitmap(this.canvas);
+    const copy = new OffscreenCanvas(this.geometry.width, this.geometry.height);
+    copy.getContext("2d")?.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return copy.convertToBlob({ type: "image/png" });
+  }
+
+  _subscribe() {
+    this.channel = ++channels;
+    this._worker.postMessage({ type: "channel", channel: this.channel });
+    this._link.post({ t: "Subscribe", channel: this.channel, source: this.source });
+  }
+
+  _unsubscribe() {
+    if (this.channel) this._link.post({ t: "Unsubscribe", channel: this.channel });
+    this.channel = 0;
+    this._worker.postMessage({ type: "channel", channel: 0 });
+  }
+
+  /** A hidden page gets no video: nobody sees it, and its timers hardly run. */
+  _visibility() {
+    if (document.hidden) this._unsubscribe();
+    else if (this.source && !this.channel) this._subscribe();
+  }
+
+  /** @param {any} data */
+  _fromWorker(data) {
+    if (data.type === "ack") {
+      this._link.postFrame(ackFrame(data.channel, data.sequence));
+    } else if (data.type === "drawn") {
+      if (data.channel === this.channel) this._hear.drawn(data);
+    } else if (data.type === "size") {
+      if (data.channel !== this.channel) return;
+      this.geometry = { width: data.width, height: data.height, generation: data.generation };
+      this._layout();
+      this.canvas.style.visibility = "visible";
+      this._still.hidden = true;
+    } else if (data.type === "keyframe") {
+      if (data.channel) this._link.post({ t: "KeyframeWanted", channel: data.channel });
+    } else if (data.type === "figures") {
+      this._hear.figures(data);
+    } else if (data.type === "failed") {
+      this._hear.failed(data.reason);
+    }
+  }
+
+  _layout() {
+    const still = !this._still.hidden && this._still.naturalWidth > 0;
+    const width = this.geometry?.width ?? (still ? this._still.naturalWidth : 0);
+    const height = this.geometry?.height ?? (still ? this._still.naturalHeight : 0);
+    if (!width || !height) return;
+    const { clientWidth, clientHeight } = this.stage;
+    const [across, down] = [clientWidth / width, clientHeight / height];
+    let scale = this.mode === "fill" ? Math.max(across, down) : Math.min(across, down);
+    if (this.mode === "actual" && this.geometry !== null) scale = 1 / devicePixelRatio;
+    this.stage.classList.toggle("pans", this.mode !== "fit");
+    this._box.style.width = `${width * scale}px`;
+    this._box.style.height = `${height * scale}px`;
+    this._drawCursor();
+  }
+
+  // ---- the pointer
+
+  /** @param {any} message */
+  _onCursor(message) {
+    if (message.shape) {
+      this._shape = message;
+      this._paint(message);
+    }
+    this._place = message;
+    this._drawCursor();
+  }
+
+  /** BGRA with premultiplied alpha, as the source has it, becomes the canvas' RGBA. @param {any} message */
+  _paint(message) {
+    const [width, height] = [message.shape_width, message.shape_height];
+    if (!width || !height) return;
+    const bytes = Uint8Array.from(atob(message.shape), (character) => character.charCodeAt(0));
+    const image = new ImageData(width, height);
+    for (let i = 0; i + 3 < bytes.length; i += 4) {
+      const alpha = bytes[i + 3] ?? 0;
+      const scale = alpha ? 255 / alpha : 0;
+      image.data[i] = (bytes[i + 2] ?? 0) * scale;
+      image.data[i + 1] = (bytes[i + 1] ?? 0) * scale;
+      image.data[i + 2] = (bytes[i] ?? 0) * scale;
+      image.data[i + 3] = alpha;
+    }
+    this._cursor.width = width;
+    this._cursor.height = height;
+    this._cursor.getContext("2d")?.putImageData(image, 0, 0);
+    this._url = width <= LARGEST_CURSOR && height <= LARGEST_CURSOR ? this._cursor.toDataURL() : "";
+  }
+
+  _drawCursor() {
+    const shape = this._shape;
+    const place = this._place;
+    const own = this.driving && this._url;
+    if (own && place && !place.visible) this.stage.style.cursor = "none";
+    else this.stage.style.cursor = own && shape ? `url(${this._url}) ${shape.hot_x} ${shape.hot_y}, default` : "";
+    this._cursor.hidden = Boolean(own) || !shape || !place?.visible || this.geometry === null;
+    if (this._cursor.hidden || this.geometry === null) return;
+    const box = this._box.getBoundingClientRect();
+    const scale = box.width / this.geometry.width;
+    const x = (place.x / 65535) * (this.geometry.width - 1) - shape.hot_x;
+    const y = (place.y / 65535) * (this.geometry.height - 1) - shape.hot_y;
+    this._cursor.style.width = `${shape.shape_width * scale}px`;
+    this._cursor.style.transform = `translate(${x * scale}px, ${y * scale}px)`;
+  }
+}

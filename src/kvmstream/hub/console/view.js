@@ -1,0 +1,384 @@
+/** One source: its picture, who drives it, and what can be done with it. */
+import { button, dialog, element } from "./dom.js";
+import { Figures } from "./figures.js";
+import { Keyboard } from "./keyboard.js";
+import { Picture } from "./picture.js";
+import { Pointer } from "./pointer.js";
+import { S } from "./strings.js";
+
+/** @typedef {import("./link.js").Link} Link */
+/** @typedef {import("./state.js").State} State */
+/** @typedef {{open: (name: string) => void, back: () => void, say: (text: string) => void}} Console */
+
+const DOUBLE_MS = 400; // between the two Controls that lead a digit
+const TEXT_CHUNK = 100; // characters of one message, so that progress is seen and cancel works
+const SERIALS = 0xffff_ffff;
+const CHORDS = [
+  ["ControlLeft", "AltLeft", "Delete"], ["AltLeft", "Tab"], ["AltLeft", "F4"], ["MetaLeft"], ["ControlLeft", "KeyW"],
+  ["ControlLeft", "KeyT"], ["ControlLeft", "KeyN"], ["Escape"], ["F11"], ["PrintScreen"], ["ControlLeft", "AltLeft", "F1"],
+  ["ControlLeft", "AltLeft", "F2"], ["ControlLeft", "AltLeft", "F7"], ["AltLeft", "PrintScreen", "KeyB"],
+];
+
+export class View {
+  /** @param {Link} link @param {State} state @param {Record<string, number>} keys @param {Console} console_ */
+  constructor(link, state, keys, console_) {
+    this._link = link;
+    this._state = state;
+    this._console = console_;
+    this._name = "";
+    this._driving = false;
+    this._asked = false;
+    this._serial = 0;
+    /** @type {Map<number, (failures: string[]) => void>} */
+    this._answers = new Map();
+    this._control = 0; // when Control went up alone, for the leader
+    this._clipboard = "";
+    this.figures = new Figures();
+    this.picture = new Picture(link, {
+      figures: (report) => this._onFigures(report),
+      failed: (reason) => this._say(S.decoderFailed(reason)),
+      drawn: () => this._onDrawn(),
+    });
+    this._message = element("p", { class: "message", role: "status" });
+    this._heading = element("h1", {});
+    this._who = element("span", { class: "who" });
+    this._take = button(S.takeControl, () => this._request(true), { class: "primary" });
+    this._give = button(S.giveBack, () => this._giveBack());
+    this._monitor = element("select", { "aria-label": S.monitor, onchange: () => this._showMonitor() });
+    /** @type {HTMLTextAreaElement | null} */
+    this._clipboardBox = null;
+    this._leading = false;
+    this.root = element("main", { class: "view" }, this._bar(), this.picture.stage, this._message, this.figures.root);
+    this._ends = [
+      state.on("sources", () => this._update()),
+      link.on("Control", (message) => message.source === this._name && this._onControl(message)),
+      link.on("InputDone", (message) => this._onDone(message)),
+      link.on("ClipboardText", (message) => message.source === this._name && this._onClipboard(message)),
+      link.on("Problem", (message) => this._console.say(message.reason)),
+      link.on("down", () => this._onControl({ granted: false, reason: "" })),
+    ];
+    const { stage } = this.picture;
+    this.keyboard = new Keyboard(stage, keys, (events) => this._input(events), (event) => this._intercept(event));
+    this.pointer = new Pointer(
+      stage,
+      (x, y) => this.picture.locate(x, y),
+      (events) => this._input(events),
+      (code, down) => this.keyboard.set(code, down),
+    );
+    if (typeof VideoDecoder === "undefined") this._say(S.noDecoder);
+  }
+
+  close() {
+    this.leave();
+    this.keyboard.close();
+    this.pointer.close();
+    this._ends.forEach((end) => end());
+    this.picture.close();
+    this.root.remove();
+  }
+
+  /** Show another source: keys go up on the old one first. @param {string} name */
+  show(name) {
+    if (name === this._name) return;
+    this.leave();
+    this._name = name;
+    this._clipboard = "";
+    this._heading.textContent = name;
+    document.title = `${name} – ${S.title}`;
+    this._say(S.waiting);
+    this.picture.show(name, this._state.thumbnails.get(name) ?? "");
+    this.picture.stage.focus({ preventScroll: true });
+    this._update();
+  }
+
+  /** Everything up, and the control given back. */
+  leave() {
+    this.keyboard?.releaseAll();
+    if (this._driving) this._link.post({ t: "GiveBack", source: this._name });
+    this._onControl({ granted: false, reason: "" });
+    if (document.pointerLockElement) document.exitPointerLock();
+  }
+
+  // ---- the toolbar
+
+  _bar() {
+    const size = element("select", { "aria-label": S.size, onchange: () => this._resize(size.value) });
+    for (const [value, text] of [["fit", S.fit], ["fill", S.fill], ["actual", S.actual]]) {
+      size.append(element("option", { value }, /** @type {string} */ (text)));
+    }
+    const figures = button(S.figures, () => {
+      this.figures.root.hidden = !this.figures.root.hidden;
+      figures.setAttribute("aria-pressed", String(!this.figures.root.hidden));
+      this.picture.stage.focus({ preventScroll: true });
+    }, { "aria-pressed": "false" });
+    return element(
+      "header", { class: "bar" },
+      button("‹", () => this._console.back(), { "aria-label": S.back, title: S.back }), this._heading,
+      button("↑", () => this._step(-1), { "aria-label": S.previous, title: S.previous }),
+      button("↓", () => this._step(1), { "aria-label": S.next, title: S.next }),
+      this._who, this._take, this._give, element("span", { class: "spring" }), this._monitor, size,
+      button(S.keys, () => this._keysDialog()), button(S.typeText, () => this._textDialog()),
+      button(S.clipboard, () => this._clipboardDialog()), button(S.pointerLock, () => this._lockPointer()),
+      button(S.screenshot, () => this._screenshot()), figures, button(S.fullScreen, () => this._fullScreen()),
+    );
+  }
+
+  _update() {
+    const source = this._state.sources.get(this._name);
+    if (!this._name) return;
+    if (source === undefined) {
+      this._say(S.gone(this._name));
+      return;
+    }
+    if (!source.online) this._say(S.sourceOffline(this._name));
+    else if (source.problem) this._say(source.problem);
+    else if (this.picture.geometry === null) this._say(S.waiting);
+    const mayDrive = this._state.role !== "view" && !source.view_only;
+    const other = Boolean(source.controller) && !this._driving;
+    this._take.hidden = !mayDrive || this._driving;
+    this._take.textContent = other ? S.takeOver : S.takeControl;
+    this._give.hidden = !this._driving;
+    if (this._driving) this._who.textContent = S.youDrive;
+    else if (source.controller) this._who.textContent = S.driver(source.controller);
+    else if (source.view_only) this._who.textContent = S.sourceViewOnly;
+    else this._who.textContent = mayDrive ? S.nobodyDrives : S.viewOnly;
+    this._fillMonitors(source);
+  }
+
+  /** @param {import("./state.js").SourceInfo} source */
+  _fillMonitors(source) {
+    this._monitor.hidden = source.displays.length < 2;
+    const wanted = source.displays.map((display) => display.id).join("\n");
+    if (this._monitor.dataset["ids"] !== wanted) {
+      this._monitor.dataset["ids"] = wanted;
+      this._monitor.replaceChildren(
+        ...source.displays.map(({ id, name, width, height }) =>
+          element("option", { value: id }, `${name} ${width}×${height}`)),
+      );
+    }
+    const shown = source.displays.find(({ id, name }) => source.shown === id || source.shown === name) ??
+      source.displays.find(({ primary }) => primary);
+    if (shown !== undefined) this._monitor.value = shown.id;
+  }
+
+  /** @param {string} text */
+  _say(text) {
+    this._message.textContent = text;
+    this._message.hidden = text === "";
+  }
+
+  _onDrawn() {
+    if (!this._message.hidden) {
+      const source = this._state.sources.get(this._name);
+      if (source?.online && !source.problem) this._say("");
+    }
+  }
+
+  /** @param {any} report */
+  _onFigures(report) {
+    this.figures.take(report, this._state.sources.get(this._name)?.figures ?? {}, this._link.roundTripMs);
+  }
+
+  _showMonitor() {
+    this._link.post({ t: "ShowDisplay", display: this._monitor.value, source: this._name });
+  }
+
+  /** @param {string} mode */
+  _resize(mode) {
+    this.picture.setMode(/** @type {import("./picture.js").Mode} */ (mode));
+    this.picture.stage.focus({ preventScroll: true });
+  }
+
+  /** @param {number} by */
+  _step(by) {
+    const names = this._state.names();
+    const next = names[(names.indexOf(this._name) + by + names.length) % names.length];
+    if (next !== undefined) this._console.open(next);
+  }
+
+  async _fullScreen() {
+    if (document.fullscreenElement) {
+      await document.exitFullscreen();
+      return;
+    }
+    await this.root.requestFullscreen();
+    // Where the browser lets us, Escape, Meta and Alt+Tab go to the source as well.
+    await /** @type {any} */ (navigator).keyboard?.lock?.().catch(() => {});
+    this.picture.stage.focus({ preventScroll: true });
+  }
+
+  async _lockPointer() {
+    this.picture.stage.focus({ preventScroll: true });
+    await this.pointer.lock().catch((error) => this._console.say(String(error)));
+  }
+
+  async _screenshot() {
+    const blob = await this.picture.screenshot();
+    if (blob === null) return;
+    const url = URL.createObjectURL(blob);
+    const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+    element("a", { href: url, download: `${this._name} ${stamp}.png` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    this.picture.stage.focus({ preventScroll: true });
+  }
+
+  // ---- who drives
+
+  /** @param {boolean} take */
+  _request(take) {
+    this._asked = true;
+    this._link.post({ t: "RequestControl", source: this._name, take });
+    this.picture.stage.focus({ preventScroll: true });
+  }
+
+  _giveBack() {
+    this.keyboard.releaseAll();
+    this._link.post({ t: "GiveBack", source: this._name });
+  }
+
+  /** @param {any} message */
+  _onControl(message) {
+    const had = this._driving;
+    this._driving = message.granted;
+    if (!message.granted && (this._asked || had) && message.reason) this._console.say(S.refused(message.reason));
+    this._asked = false;
+    if (had && !message.granted) this.keyboard.releaseAll();
+    this.picture.setDriving(this._driving);
+    if (this._name) this._update();
+  }
+
+  /** @param {{t: string, [field: string]: any}[]} events */
+  _input(events) {
+    if (!this._name) return;
+    if (!this._driving) {
+      // Whoever types or clicks wants to drive; motion alone says nothing.
+      const source = this._state.sources.get(this._name);
+      const meant = events.some(({ t, down }) => (t === "Key" || t === "Button") && down);
+      const free = source?.online && !source.view_only && !source.controller && this._state.role !== "view";
+      if (!this._asked && !(meant && free)) return;
+      if (!this._asked) this._request(false);
+      // The hub grants before it reads on: what is sent now arrives as the driver's.
+    }
+    this._link.post({ t: "Input", source: this._name, events });
+  }
+
+  /** Input that is answered once the source has done it. @param {{t: string, [field: string]: any}[]} events @returns {Promise<string[]>} failures */
+  _inject(events) {
+    this._serial = (this._serial % SERIALS) + 1;
+    const serial = this._serial;
+    return new Promise((resolve) => {
+      this._answers.set(serial, resolve);
+      if (!this._driving) this._request(false);
+      this._link.post({ t: "Input", source: this._name, events, serial });
+    });
+  }
+
+  /** @param {any} message */
+  _onDone(message) {
+    this._answers.get(message.serial)?.(message.failures);
+    this._answers.delete(message.serial);
+    for (const failure of message.failures) this._console.say(S.notDone(failure));
+  }
+
+  /** Double Control, then a digit, an arrow or Escape: the console's own. @param {KeyboardEvent} event */
+  _intercept(event) {
+    const now = performance.now();
+    const isControl = event.code === "ControlLeft" || event.code === "ControlRight";
+    if (isControl && !event.repeat) {
+      this._leading = now - this._control < DOUBLE_MS;
+      this._control = now;
+      return false;
+    }
+    if (!isControl && !this._leading) this._control = 0;
+    if (!this._leading || now - this._control > 2 * DOUBLE_MS) {
+      this._leading = false;
+      return false;
+    }
+    this._leading = false;
+    const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
+    if (digit !== undefined) {
+      const name = this._state.names()[(Number(digit) + 9) % 10];
+      if (name !== undefined) this._console.open(name);
+    } else if (event.code === "ArrowUp" || event.code === "ArrowDown") {
+      this._step(event.code === "ArrowUp" ? -1 : 1);
+    } else if (event.code === "Escape") {
+      this._console.back();
+    } else {
+      return false;
+    }
+    this.keyboard.releaseAll();
+    return true;
+  }
+
+  // ---- dialogs
+
+  _keysDialog() {
+    const list = element("p", { class: "row wrap" });
+    for (const names of CHORDS) {
+      const text = names.map((name) => name.replace(/^(Key|Digit)|Left$/g, "")).join(" + ");
+      list.append(button(text, () => {
+        if (!this._driving) this._request(false);
+        this.keyboard.chord(names);
+      }));
+    }
+    dialog(S.sendKeys, S.close, list).addEventListener("close", () => this.picture.stage.focus());
+  }
+
+  _textDialog() {
+    const text = element("textarea", { rows: 8, "aria-label": S.typeText });
+    const progress = element("progress", { max: 1, value: 0, hidden: true });
+    const said = element("span", {});
+    let cancelled = false;
+    const start = button(S.type, async () => {
+      const characters = [...text.value];
+      start.disabled = true;
+      progress.hidden = false;
+      for (let i = 0; i < characters.length && !cancelled; i += TEXT_CHUNK) {
+        await this._inject([{ t: "Text", text: characters.slice(i, i + TEXT_CHUNK).join("") }]);
+        const done = Math.min(characters.length, i + TEXT_CHUNK);
+        progress.value = done / characters.length;
+        said.textContent = S.typed(done, characters.length);
+      }
+      start.disabled = false;
+    }, { class: "primary" });
+    const made = dialog(
+      S.typeText, S.cancel, element("p", {}, S.typeTextHelp), text, element("p", { class: "row" }, start, progress, said),
+    );
+    made.addEventListener("close", () => {
+      cancelled = true;
+      this.picture.stage.focus();
+    });
+  }
+
+  _clipboardDialog() {
+    const text = element("textarea", { rows: 8, "aria-label": S.clipboard });
+    text.value = this._clipboard;
+    const send = button(S.sendClipboard, () => {
+      if (!this._driving) this._request(false);
+      this._link.post({ t: "ClipboardText", text: text.value, source: this._name });
+      this._console.say(S.clipboardSent);
+    }, { class: "primary" });
+    const copy = button(S.copyHere, async () => {
+      await navigator.clipboard.writeText(text.value);
+      this._console.say(S.copied);
+    });
+    this._clipboardBox = text;
+    const made = dialog(
+      S.clipboard, S.close, element("p", {}, S.clipboardHelp), text, element("p", { class: "row" }, send, copy),
+    );
+    made.addEventListener("close", () => {
+      this._clipboardBox = null;
+      this.picture.stage.focus();
+    });
+  }
+
+  /** @param {any} message */
+  _onClipboard(message) {
+    if (message.too_long) {
+      this._console.say(S.clipboardTooLong(message.too_long));
+      return;
+    }
+    this._clipboard = message.text;
+    if (this._clipboardBox) this._clipboardBox.value = message.text;
+  }
+}
