@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
+import segno
 from aiohttp import web
 from msgspec import Meta, Struct
 
@@ -56,6 +57,7 @@ class PairingAnswer(Struct):
     """A line that introduces one machine, good once and for ten minutes."""
 
     line: str
+    qr: str  # the same as a picture: an SVG as a data: URL
 
 
 class UserInfo(Struct):
@@ -191,7 +193,8 @@ async def _revoke(request: web.Request) -> web.Response:
 async def _pairing(request: web.Request) -> web.Response:
     # The name under which the asker reached this hub is one that others reach it by, too.
     host = request.url.host or ""
-    return json_response(PairingAnswer(str(_hub(request).pairing_line(host))), 201)
+    line = str(_hub(request).pairing_line(host))
+    return json_response(PairingAnswer(line, segno.make(line).svg_data_uri(scale=4)), 201)
 
 
 async def _users(request: web.Request) -> web.Response:
@@ -238,7 +241,7 @@ _ROUTES = (
     _Route("GET", "/healthz", "Is the hub well?", None, _health, Health),
     _Route("GET", "/metrics", "Figures for Prometheus", "view", _metrics, "text/plain"),
     _Route("GET", "/api/v1/openapi.json", "This description", None, _openapi, "application/json"),
-    _Route("POST", "/api/v1/session", "Log in, with an API token or with this body; sets a cookie", None, _log_in, Session, Login),
+    _Route("POST", "/api/v1/session", "Log in by a token or this body; sets a cookie", None, _log_in, Session, Login),
     _Route("GET", "/api/v1/session", "Who is logged in", "view", _who, Session),
     _Route("DELETE", "/api/v1/session", "Log out", "view", _log_out),
     _Route("GET", "/api/v1/sources", "All sources", "view", _sources, list[SourceInfo]),

@@ -36,7 +36,10 @@ _SESSIONS: Final = 1000  # at a time; the oldest ends
 _BODY_BYTES: Final = 64 << 10
 _RANK: Final = {"view": 0, "control": 1, "admin": 2}
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",

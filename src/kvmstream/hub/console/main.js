@@ -1,4 +1,5 @@
-/** The console: who is logged in, and which of its pages is shown (#/, #/source/NAME). */
+/** The console: who is logged in, and which of its pages is shown (#/, #/source/NAME, #/manage). */
+import { Admin } from "./admin.js";
 import { ApiError, request } from "./api.js";
 import { button, element } from "./dom.js";
 import { Grid } from "./grid.js";
@@ -54,18 +55,24 @@ function run(keys) {
   let grid = null;
   /** @type {View | null} */
   let view = null;
+  /** @type {Admin | null} */
+  let admin = null;
   const banner = element("p", { class: "banner", role: "alert" }, S.connecting);
   const leave = button(S.logOut, async () => {
     ended = true;
-    view?.close();
-    grid?.close();
+    closePages();
     link.close();
     await request("DELETE", "session").catch(() => {});
     window.removeEventListener("hashchange", route);
     logIn();
   });
   const who = element("span", { class: "who" });
-  const top = element("header", { class: "bar" }, element("h1", {}, S.sources), element("span", { class: "spring" }), who, leave);
+  const manage = button(S.manage, () => {
+    location.hash = "#/manage";
+  });
+  const top = element(
+    "header", { class: "bar" }, element("h1", {}, S.sources), element("span", { class: "spring" }), who, manage, leave,
+  );
   app.replaceChildren(banner);
   let ended = false;
 
@@ -77,8 +84,25 @@ function run(keys) {
     location.hash = "#/";
   };
 
+  function closePages() {
+    view?.close();
+    grid?.close();
+    admin?.close();
+    view = grid = admin = null;
+  }
+
   function route() {
     const name = /^#\/source\/(.+)$/.exec(location.hash)?.[1];
+    if (location.hash === "#/manage" && state.role === "admin") {
+      closePages();
+      const made = new Admin(state, back, say);
+      admin = made;
+      document.title = `${S.manage} – ${S.title}`;
+      app.replaceChildren(banner, made.root);
+      return;
+    }
+    admin?.close();
+    admin = null;
     if (name === undefined) {
       view?.close();
       view = null;
@@ -104,6 +128,7 @@ function run(keys) {
   link.on("up", () => {
     banner.hidden = true;
     who.textContent = `${state.user} (${state.role})`;
+    manage.hidden = state.role !== "admin";
   });
   link.on("Sources", () => {
     if (shown) return;
@@ -121,8 +146,7 @@ function run(keys) {
       // The session has ended, or somebody has ended it; a hub that is away answers nothing at all.
       if (error instanceof ApiError && error.status === 401 && !ended) {
         ended = true;
-        view?.close();
-        grid?.close();
+        closePages();
         link.close();
         window.removeEventListener("hashchange", route);
         logIn();
