@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
 _PORTS = (48080, 48081, 48443)
+_MEMORY_SECONDS = 60.0
 _WARM = 2.0  # seconds before anything counts
 _NAMESPACE = "kvmbench"
 
@@ -63,6 +64,7 @@ class Round:
     hub_mb: float
     grown_mb: float  # from the beginning of the sample to its end
     idle: float
+    memory: list[float]  # MB of the hub, once a minute
 
 
 # ---- the sources' process
@@ -329,16 +331,17 @@ def measure(hub: Hub, options: argparse.Namespace, viewers: int, stalled: int) -
             pipe.send("reset")
         before = ours.recv()
         ours_viewers.recv()
-        memory_before = hub_process.memory_info().rss / 1e6
         cpu_before, began = cpu(), time.perf_counter()
         psutil.cpu_percent()
-        time.sleep(options.seconds)
+        memory = [hub_process.memory_info().rss / 1e6]
+        while (left := began + options.seconds - time.perf_counter()) > 0:
+            time.sleep(min(left, _MEMORY_SECONDS))
+            memory.append(hub_process.memory_info().rss / 1e6)
         cpu_after, took = cpu(), time.perf_counter() - began
         idle = 100 - psutil.cpu_percent()
         for pipe in (ours, ours_viewers):
             pipe.send("take")
         after, delays = ours.recv(), ours_viewers.recv()
-        memory = hub_process.memory_info().rss / 1e6
     finally:
         for pipe in (ours, ours_viewers):
             with contextlib.suppress(OSError):
@@ -353,7 +356,7 @@ def measure(hub: Hub, options: argparse.Namespace, viewers: int, stalled: int) -
         len(hub.names), viewers, stalled,
         statistics.median((b - a) / took for a, b in zip(before, after, strict=True)),
         min(rates), statistics.median(rates), *np.percentile(every, (50, 95)), hub_cpu, hub_cpu / viewers,
-        100 * (cpu_after[1] - cpu_before[1]) / took, memory, memory - memory_before, idle,
+        100 * (cpu_after[1] - cpu_before[1]) / took, memory[-1], memory[-1] - memory[0], idle, memory,
     )  # fmt: skip
 
 
@@ -392,6 +395,8 @@ def main() -> int:
                 for stalled in (0, options.stalled) if options.stalled else (0,):
                     r = measure(hub, options, viewers, stalled)
                     rounds.append(r)
+                    if len(r.memory) > 2:
+                        print("MB by the minute: " + " ".join(f"{mb:.1f}" for mb in r.memory))
                     print(
                         f"{r.sources:7} {r.viewers:7} {r.stalled:7}  {r.fps_source:11.1f} {r.fps_lowest:6.1f} "
                         f"{r.fps_median:6.1f} {r.p50_ms:8.2f} {r.p95_ms:7.2f} {r.hub_cpu:7.1f} {r.per_viewer:11.2f} "

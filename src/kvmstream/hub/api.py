@@ -83,6 +83,21 @@ class AuditInfo(Struct):
     source: str
 
 
+class RecordingInfo(Struct):
+    """A file that the hub has recorded; `at` is seconds since 1970."""
+
+    name: str
+    bytes: int
+    at: float
+    running: bool
+
+
+class Recorded(Struct):
+    """The files of a recording that has ended: one, and another one after each change of size."""
+
+    names: list[str]
+
+
 class Error(Struct):
     """Why a request could not be met."""
 
@@ -221,6 +236,35 @@ async def _audit(request: web.Request) -> web.Response:
     return json_response([AuditInfo(**asdict(entry)) for entry in entries])
 
 
+async def _record(request: web.Request) -> web.Response:
+    _hub(request).recordings.start(_source(request).name, asking_user().name)
+    return web.Response(status=204)
+
+
+async def _end_recording(request: web.Request) -> web.Response:
+    names = await _hub(request).recordings.stop(_source(request).name, asking_user().name)
+    return json_response(Recorded(names))
+
+
+async def _recordings(request: web.Request) -> web.Response:
+    files = _hub(request).recordings.files()
+    return json_response([RecordingInfo(**asdict(one)) for one in files])
+
+
+async def _recording(request: web.Request) -> web.StreamResponse:
+    path = _hub(request).recordings.path(_name(request))
+    if path is None:
+        raise web.HTTPNotFound(reason=f"there is no recording {_name(request)!r}")
+    return web.FileResponse(path, headers={"Content-Type": "video/mp4"})
+
+
+async def _remove_recording(request: web.Request) -> web.Response:
+    if _hub(request).recordings.path(_name(request)) is None:
+        raise web.HTTPNotFound(reason=f"there is no recording {_name(request)!r}")
+    _hub(request).recordings.remove(_name(request), asking_user().name)
+    return web.Response(status=204)
+
+
 async def _console(_request: web.Request) -> web.StreamResponse:
     return web.FileResponse(_CONSOLE / "index.html")
 
@@ -251,6 +295,11 @@ _ROUTES = (
     _Route("DELETE", "/api/v1/sources/{name}", "Forget a source", "admin", _forget),
     _Route("POST", "/api/v1/sources/{name}/revoke", "End its credential", "admin", _revoke),
     _Route("GET", "/api/v1/live", "WebSocket: units, input, news", "view", _live, "application/json"),
+    _Route("POST", "/api/v1/sources/{name}/recording", "Begin to record it", "control", _record),
+    _Route("DELETE", "/api/v1/sources/{name}/recording", "End the recording", "control", _end_recording, Recorded),
+    _Route("GET", "/api/v1/recordings", "All recordings", "control", _recordings, list[RecordingInfo]),
+    _Route("GET", "/api/v1/recordings/{name}", "A recording", "control", _recording, "video/mp4"),
+    _Route("DELETE", "/api/v1/recordings/{name}", "Remove a recording", "admin", _remove_recording),
     _Route("POST", "/api/v1/pairing", "A pairing line", "admin", _pairing, PairingAnswer),
     _Route("GET", "/api/v1/users", "All users", "admin", _users, list[UserInfo]),
     _Route("PUT", "/api/v1/users/{name}", "Add or change a user", "admin", _set_user, body=UserChange),
@@ -317,7 +366,7 @@ def _operation(route: _Route, by_kind: dict[str, Any]) -> dict[str, Any]:
         statuses.append(("401", "wrong name or password"))
     if "{name}" in route.path:
         statuses.append(("404", "there is none of that name"))
-    if route.body is not None or route.method in ("DELETE", "PUT"):
+    if route.body is not None or route.method in ("DELETE", "PUT") or route.handler is _record:
         statuses.append(("400", "a value is not allowed"))
     elif route.handler is _live:
         statuses.append(("400", "not a WebSocket's handshake"))

@@ -33,6 +33,7 @@ from kvmstream.wire.video import THUMBNAIL, UNIT
 from .attempts import Attempts
 from .certificate import ensure_certificate
 from .listener import Listener
+from .recordings import Recordings
 from .source import HubSource
 from .store import Store, User
 from .viewer import ViewerSession
@@ -110,6 +111,7 @@ class Hub:
         self._listener = Listener(self._serve)
         self._tasks: set[asyncio.Task[None]] = set()
         self.attempts = Attempts()
+        self.recordings = Recordings(self)
         self._changed: set[str] = set()
         self._change_timer: asyncio.Handle | None = None
 
@@ -160,6 +162,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Close everything; idempotent."""
+        await self.recordings.close()
         if self._local is not None:
             await self._local.close()
             self._local = None

@@ -39,6 +39,7 @@ class HubSource:
         self.control: Connection | None = None
         self.state = m.SourceState([])
         self.view_only = False
+        self.recording = False
         self.last_seen = 0.0
         self.cursor: m.Cursor | None = None
         self.thumbnail = b""
@@ -69,6 +70,7 @@ class HubSource:
             sum(len(relay.channels) for relay in self.relays),
             self.last_seen,
             self.state.figures,
+            self.recording,
         )
 
     # ---- the agent's side

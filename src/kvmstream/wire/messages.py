@@ -318,6 +318,7 @@ class SourceInfo(Struct, frozen=True):
     viewers: int = 0
     last_seen: float = 0.0  # seconds since 1970
     figures: dict[str, float | str] = {}
+    recording: bool = False  # by the hub
 
 
 class Sources(Message, frozen=True, tag=True):

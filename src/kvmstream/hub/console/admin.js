@@ -1,6 +1,6 @@
 /** Sources, users and the audit, for admins. */
 import { request } from "./api.js";
-import { button, dialog, element } from "./dom.js";
+import { button, dialog, download, element } from "./dom.js";
 import { S, ago } from "./strings.js";
 
 const ROLES = ["admin", "control", "view"];
@@ -15,6 +15,7 @@ export class Admin {
     this._sources = element("tbody", {});
     this._users = element("tbody", {});
     this._audit = element("tbody", {});
+    this._recordings = element("tbody", {});
     const bar = element(
       "header", { class: "bar" }, button("‹", back, { "aria-label": S.back, title: S.back }), element("h1", {}, S.manage),
     );
@@ -24,6 +25,7 @@ export class Admin {
         "div", { class: "pages" },
         this._section(S.sources, [S.name, S.state, ""], this._sources, button(S.addMachine, () => this._pair(), { class: "primary" })),
         this._section(S.users, [S.name, S.role, ""], this._users, button(S.addUser, () => this._addUser(), { class: "primary" })),
+        this._section(S.recordings, [S.name, S.fileSize, ""], this._recordings),
         this._section(S.audit, [S.when, S.user, S.what, S.name], this._audit),
       ),
     );
@@ -56,7 +58,8 @@ export class Admin {
   }
 
   async _load() {
-    const [users, audit] = await Promise.all([request("GET", "users"), request("GET", "audit")]);
+    const [users, recordings, audit] = await Promise.all(["users", "recordings", "audit"].map((path) => request("GET", path)));
+    this._recordings.replaceChildren(...recordings.map((/** @type {any} */ one) => this._recordingRow(one)));
     this._users.replaceChildren(...users.map((/** @type {any} */ user) => this._userRow(user)));
     this._audit.replaceChildren(
       ...audit.map((/** @type {any} */ { at, who, what, source }) =>
@@ -152,6 +155,22 @@ export class Admin {
     return element(
       "select", { "aria-label": label },
       ...ROLES.map((role) => element("option", { value: role, selected: role === chosen }, role)),
+    );
+  }
+
+  // ---- recordings
+
+  /** @param {{name: string, bytes: number, running: boolean}} recording */
+  _recordingRow({ name, bytes, running }) {
+    const path = `recordings/${encodeURIComponent(name)}`;
+    const size = running ? `${S.megabytes(bytes)}, ${S.recording}` : S.megabytes(bytes);
+    return element(
+      "tr", {}, element("th", { scope: "row" }, name), element("td", {}, size),
+      element(
+        "td", { class: "row" },
+        button(S.download, () => download(`/api/v1/${path}`, name)),
+        button(S.remove, () => this._sure(S.removeRecording(name), S.remove, () => request("DELETE", path))),
+      ),
     );
   }
 

@@ -17,6 +17,11 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** Let the browser save what is at an address. @param {string} href @param {string} name */
+export function download(href, name) {
+  element("a", { href, download: name }).click();
+}
+
 /** @param {string} text @param {() => void} act @param {Record<string, any>} [attributes] */
 export function button(text, act, attributes = {}) {
   return element("button", { type: "button", onclick: act, ...attributes }, text);

@@ -100,6 +100,7 @@ export class Grid {
     card.card.classList.toggle("offline", !source.online);
     card.status.textContent = source.online ? S.online : `${S.offline}, ${S.lastSeen(ago(source.last_seen))}`;
     const facts = [];
+    if (source.recording) facts.push(S.recording);
     if (source.controller) facts.push(S.driver(source.controller));
     if (source.viewers) facts.push(S.watching(source.viewers));
     if (source.online && source.viewers) {

@@ -12,6 +12,7 @@
  * @property {number} viewers
  * @property {number} last_seen
  * @property {Record<string, number | string>} figures
+ * @property {boolean} recording
  */
 
 export class State {

@@ -1,5 +1,6 @@
 /** One source: its picture, who drives it, and what can be done with it. */
-import { button, dialog, element } from "./dom.js";
+import { request } from "./api.js";
+import { button, dialog, download, element } from "./dom.js";
 import { Figures } from "./figures.js";
 import { Keyboard } from "./keyboard.js";
 import { Picture } from "./picture.js";
@@ -45,6 +46,7 @@ export class View {
     this._take = button(S.takeControl, () => this._request(true), { class: "primary" });
     this._give = button(S.giveBack, () => this._giveBack());
     this._monitor = element("select", { "aria-label": S.monitor, onchange: () => this._showMonitor() });
+    this._record = button(S.record, () => this._toggleRecording());
     /** @type {HTMLTextAreaElement | null} */
     this._clipboardBox = null;
     this._leading = false;
@@ -119,7 +121,7 @@ export class View {
       this._who, this._take, this._give, element("span", { class: "spring" }), this._monitor, size,
       button(S.keys, () => this._keysDialog()), button(S.typeText, () => this._textDialog()),
       button(S.clipboard, () => this._clipboardDialog()), button(S.pointerLock, () => this._lockPointer()),
-      button(S.screenshot, () => this._screenshot()), figures, button(S.fullScreen, () => this._fullScreen()),
+      button(S.screenshot, () => this._screenshot()), this._record, figures, button(S.fullScreen, () => this._fullScreen()),
     );
   }
 
@@ -142,6 +144,9 @@ export class View {
     else if (source.controller) this._who.textContent = S.driver(source.controller);
     else if (source.view_only) this._who.textContent = S.sourceViewOnly;
     else this._who.textContent = mayDrive ? S.nobodyDrives : S.viewOnly;
+    this._record.hidden = this._state.role === "view";
+    this._record.textContent = source.recording ? S.stopRecording : S.record;
+    this._record.setAttribute("aria-pressed", String(source.recording));
     this._fillMonitors(source);
   }
 
@@ -212,12 +217,28 @@ export class View {
     await this.pointer.lock().catch((error) => this._console.say(String(error)));
   }
 
+  /** Recorded at the hub: it goes on when this page is closed. */
+  async _toggleRecording() {
+    const path = `sources/${encodeURIComponent(this._name)}/recording`;
+    try {
+      if (this._state.sources.get(this._name)?.recording) {
+        const { names } = await request("DELETE", path);
+        for (const name of names) download(`/api/v1/recordings/${encodeURIComponent(name)}`, name);
+      } else {
+        await request("POST", path);
+      }
+    } catch (error) {
+      this._console.say(/** @type {Error} */ (error).message);
+    }
+    this.picture.stage.focus({ preventScroll: true });
+  }
+
   async _screenshot() {
     const blob = await this.picture.screenshot();
     if (blob === null) return;
     const url = URL.createObjectURL(blob);
     const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
-    element("a", { href: url, download: `${this._name} ${stamp}.png` }).click();
+    download(url, `${this._name} ${stamp}.png`);
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
     this.picture.stage.focus({ preventScroll: true });
   }
