@@ -14,9 +14,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
-import re
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +24,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 from _desktop import Desktop, end, spawn, wait_for
+from _hub import Agent, Hub
 from _report import machine
 from _workloads import WORKLOADS
 
 import kvmstream
-from kvmstream.agent import pair
 
 if TYPE_CHECKING:
     from kvmstream.remote import RemotePacket, RemoteSource
@@ -157,61 +154,30 @@ async def keys(source: RemoteSource, consumer: Consumer, seconds: float, result:
 
 
 async def measure(
-    display: str, seconds: float, names: list[str], desktop: Desktop, *, spinning: bool
+    hub: Hub, agent: Agent, desktop: Desktop, options: argparse.Namespace
 ) -> list[Result]:
-    """Starts hub and agent, and watches."""
-    folder = desktop.directory / "state"
-    os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
-    command = [sys.executable, "-m", "kvmstream"]
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    options = ["--folder", str(folder / "hub")]
-    subprocess.run([*command, "users", "add", "bench", "--role", "admin", *options], check=True,
-                   input=b"only for this run\n", stdout=subprocess.DEVNULL)  # fmt: skip
-    log = folder / "hub.log"
-    with log.open("wb") as out:
-        hub = spawn([*command, "hub", "--host", "127.0.0.1", "--address", "127.0.0.1", *options,
-                     "--port", "18080", "--video-port", "18081", "--web-port", "18443"],
-                    env, stdout=out.fileno())  # fmt: skip
-    agent: subprocess.Popen[str] | None = None
+    """Watches each workload in turn."""
     results = []
-    try:
-        wait_for(lambda: b"Ctrl-C" in log.read_bytes(), "the hub")
-        found = re.search(r"'(kvmstream://[^']+)'", log.read_text())
-        assert found is not None
-        await asyncio.to_thread(pair, found[1], "bench")
-        agent = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
-            [sys.executable, str(Path(__file__).with_name("_agent.py")), display, "18080", "18081"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-        )  # fmt: skip
-        assert agent.stdin is not None
-        assert agent.stdout is not None
-        worker = int(agent.stdout.readline())
-        made = subprocess.run([*command, "users", "token", "bench", "--json", "--address", "127.0.0.1", *options],
-                              check=True, capture_output=True)  # fmt: skip
-        access = json.loads(made.stdout)
-        processes = {
-            "agent": psutil.Process(worker), "hub": psutil.Process(hub.pid), "viewer": psutil.Process(),
-            "X server": psutil.Process(desktop.server_pid),
-        }  # fmt: skip
-        async with kvmstream.connect(access["url"], token=access["token"]) as remote:
-            source = remote.sources["bench"]
-            await source.wait_online(10)
-            for name, spin in itertools.product(names, (False, True) if spinning else (False,)):
-                agent.stdin.write("spin\n" if spin else "rest\n")
+    processes = {
+        "agent": psutil.Process(agent.worker), "hub": psutil.Process(hub.pid), "viewer": psutil.Process(),
+        "X server": psutil.Process(desktop.server_pid),
+    }  # fmt: skip
+    async with kvmstream.connect(hub.access["url"], token=hub.access["token"]) as remote:
+        source = remote.sources["bench"]
+        await source.wait_online(10)
+        for name in options.workloads.split(","):
+            for spin in (False, True) if options.spin else (False,):
+                agent.spin(spin)
                 result = Result(name, spin)
                 if name == "keys":
                     with terminal(desktop):
-                        await watched(source, processes, seconds, result)
+                        await watched(source, processes, options.seconds, result)
                 else:
                     with WORKLOADS[name](desktop) as workload:
                         workload.rewind()
-                        await watched(source, processes, seconds, result)
+                        await watched(source, processes, options.seconds, result)
                 results.append(result)
                 print_result(result)
-    finally:
-        if agent is not None:
-            agent.communicate()
-        end(hub)
     return results
 
 
@@ -325,11 +291,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    with Desktop() as desktop:
-        names = options.workloads.split(",")
-        results = asyncio.run(
-            measure(desktop.display, options.seconds, names, desktop, spinning=options.spin)
-        )
+    with (
+        Desktop() as desktop,
+        Hub(desktop.directory / "hub", ["bench"]) as hub,
+        Agent(hub, desktop.display, "bench") as agent,
+    ):
+        results = asyncio.run(measure(hub, agent, desktop, options))
     if options.json:
         options.json.write_text(json.dumps([vars(result) for result in results]))
     if options.plot:

@@ -16,22 +16,20 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+from _hub import Hub
 from _report import machine
 
-from kvmstream.agent import pair
 from kvmstream.wire import messages as m
 from kvmstream.wire.address import HubAddress
 from kvmstream.wire.connection import dial
@@ -40,10 +38,8 @@ from kvmstream.wire.video import ACK, UNIT, VideoHeader
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
-_PORTS = (48080, 48081, 48443)
 _MEMORY_SECONDS = 60.0
 _WARM = 2.0  # seconds before anything counts
-_NAMESPACE = "kvmbench"
 
 
 @dataclass
@@ -230,79 +226,6 @@ async def _answer(pipe: Pipe, tasks: list[asyncio.Task[None]], figures: Any) -> 
 # ---- the measurement
 
 
-class Hub:
-    """`kvmstream hub` in a folder of its own, with its sources paired; with --veth in a network namespace."""
-
-    def __init__(self, folder: Path, sources: int, *, veth: bool) -> None:
-        self.folder = folder
-        self.names = [f"source-{number}" for number in range(sources)]
-        self._veth = veth
-        self.host = "10.99.0.1" if veth else "127.0.0.1"
-        self._within = ["ip", "netns", "exec", _NAMESPACE] if veth else []
-
-    def __enter__(self) -> Self:
-        os.environ["XDG_CONFIG_HOME"] = str(self.folder)
-        if self._veth:
-            for command in (
-                f"ip netns add {_NAMESPACE}",
-                f"ip link add kvmb0 type veth peer name kvmb1 netns {_NAMESPACE}",
-                "ip addr add 10.99.0.2/24 dev kvmb0",
-                "ip link set kvmb0 up",
-                f"ip -n {_NAMESPACE} addr add 10.99.0.1/24 dev kvmb1",
-                f"ip -n {_NAMESPACE} link set kvmb1 up",
-                f"ip -n {_NAMESPACE} link set lo up",
-            ):
-                subprocess.run(command.split(), check=True)
-        self._cli("users", "add", "bench", "--role", "admin", said=b"only for this run")
-        control, video, web = map(str, _PORTS)
-        log = (self.folder / "hub.log").open("wb")
-        self.process = subprocess.Popen(
-            [*self._within, sys.executable, "-m", "kvmstream", "hub", "--folder", str(self.folder / "hub"), "--host",
-             self.host, "--port", control, "--video-port", video, "--web-port", web],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-        log.close()
-        while b"Ctrl-C" not in (self.folder / "hub.log").read_bytes():
-            assert self.process.poll() is None, (self.folder / "hub.log").read_text()
-            time.sleep(0.05)
-        self.access = json.loads(
-            self._cli("users", "token", "bench", "--json", "--address", self.host)
-        )
-        self.address = asdict(HubAddress.parse(self.access["url"]))
-        self.sources = []
-        for name in self.names:
-            line = re.search(
-                r"'(kvmstream://[^']+)'",
-                self._cli("hub", "--pair", "--address", self.host).decode(),
-            )
-            assert line is not None
-            credential = pair(line[1], name)
-            self.sources.append(
-                {
-                    "hub": self.address,
-                    "identity": credential.identity,
-                    "secret": credential.secret,
-                    "name": name,
-                }
-            )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-        if self._veth:
-            subprocess.run(["ip", "netns", "del", _NAMESPACE], check=False)
-
-    def _cli(self, *words: str, said: bytes = b"") -> bytes:
-        full = [sys.executable, "-m", "kvmstream", *words, "--folder", str(self.folder / "hub")]
-        return subprocess.run(full, input=said, check=True, capture_output=True).stdout
-
-    @property
-    def pid(self) -> int:
-        """Of the hub itself, not of `ip netns exec`, which becomes it."""
-        return self.process.pid
-
-
 def measure(hub: Hub, options: argparse.Namespace, viewers: int, stalled: int) -> Round:
     """One round with processes of its own."""
     context = get_context("spawn")
@@ -384,7 +307,11 @@ def main() -> int:
     rounds: list[Round] = []
     with (
         tempfile.TemporaryDirectory() as name,
-        Hub(Path(name), options.sources, veth=options.veth) as hub,
+        Hub(
+            Path(name),
+            [f"source-{number}" for number in range(options.sources)],
+            veth=options.veth,
+        ) as hub,
     ):
         print(
             "sources viewers stalled  fps: source lowest median   p50 ms  p95 ms   hub %  per viewer  peers %"

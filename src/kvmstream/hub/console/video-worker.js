@@ -145,7 +145,10 @@ function onFrame(frame) {
   if (!header.refinement && times.every((time) => time !== 0)) {
     samples.push(times.slice(1).map((time, i) => (time - /** @type {number} */ (times[i])) / 1e6));
   }
-  tell({ type: "drawn", channel, refinement: header.refinement, keyframe: header.keyframe, sequence: header.sequence });
+  tell({
+    type: "drawn", channel, refinement: header.refinement, keyframe: header.keyframe, sequence: header.sequence,
+    damagedNs: offset === null || !damaged ? 0 : damaged - offset,
+  });
 }
 
 setInterval(() => {
