@@ -23,9 +23,9 @@ export class Admin {
       "main", { class: "admin" }, bar,
       element(
         "div", { class: "pages" },
-        this._section(S.sources, [S.name, S.state, ""], this._sources, button(S.addMachine, () => this._pair(), { class: "primary" })),
-        this._section(S.users, [S.name, S.role, ""], this._users, button(S.addUser, () => this._addUser(), { class: "primary" })),
-        this._section(S.recordings, [S.name, S.fileSize, ""], this._recordings),
+        this._section(S.sources, [S.name, S.state, S.actions], this._sources, button(S.addMachine, () => this._pair(), { class: "primary" })),
+        this._section(S.users, [S.name, S.role, S.actions], this._users, button(S.addUser, () => this._addUser(), { class: "primary" })),
+        this._section(S.recordings, [S.name, S.fileSize, S.actions], this._recordings),
         this._section(S.audit, [S.when, S.user, S.what, S.name], this._audit),
       ),
     );

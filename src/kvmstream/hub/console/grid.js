@@ -74,7 +74,7 @@ export class Grid {
     const status = element("span", { class: "status" });
     const facts = element("span", { class: "facts" });
     const show = button("", () => this._open(name), { class: "shot", "aria-label": S.open(name) });
-    show.append(image, element("span", { class: "none" }, S.noPicture));
+    show.append(image, element("span", { class: "none", "aria-hidden": true }, S.noPicture));
     const line = element("p", {}, element("strong", {}, name), status, facts);
     const card = element("li", { "data-source": name }, show, line);
     const made = { card, image, status, facts };

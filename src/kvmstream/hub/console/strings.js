@@ -102,6 +102,7 @@ export const S = {
   what: "What",
   name: "Name",
   state: "State",
+  actions: "Actions",
   done: "Done",
   noDecoder: "This browser cannot decode the picture (no WebCodecs). Use a current Chrome, Edge, Firefox or Safari, over https.",
   decoderFailed: (/** @type {string} */ reason) => `The browser's decoder gave up: ${reason}`,
