@@ -59,6 +59,7 @@ test|cmd weston|weston|weston
 test|cmd Xwayland|xwayland|xorg-x11-server-Xwayland
 test bench|cmd ffmpeg|ffmpeg|ffmpeg-free
 test|cmd xclip|xclip|xclip
+test|cmd xev|x11-utils|xev
 test bench|cmd chromium|chromium|chromium
 lint|cmd npm|npm|nodejs-npm
 test|cmd ip|iproute2|iproute

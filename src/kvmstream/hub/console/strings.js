@@ -44,6 +44,7 @@ export const S = {
   actual: "1:1",
   fullScreen: "Full screen",
   keys: "Keys",
+  onScreenKeyboard: "On-screen keyboard",
   sendKeys: "Send keys that the browser keeps",
   typeText: "Type text",
   typeTextHelp: "Typed as key presses, also characters that the source's layout lacks.",

@@ -3,6 +3,7 @@ import { request } from "./api.js";
 import { button, dialog, download, element } from "./dom.js";
 import { Figures } from "./figures.js";
 import { Keyboard } from "./keyboard.js";
+import { OnScreenKeyboard } from "./onscreen.js";
 import { Picture } from "./picture.js";
 import { Pointer } from "./pointer.js";
 import { S } from "./strings.js";
@@ -50,7 +51,10 @@ export class View {
     /** @type {HTMLTextAreaElement | null} */
     this._clipboardBox = null;
     this._leading = false;
-    this.root = element("main", { class: "view" }, this._bar(), this.picture.stage, this._message, this.figures.root);
+    this._board = new OnScreenKeyboard((codes) => this.keyboard.chord(codes));
+    this.root = element(
+      "main", { class: "view" }, this._bar(), this.picture.stage, this._board.root, this._message, this.figures.root,
+    );
     this._ends = [
       state.on("sources", () => this._update()),
       link.on("Control", (message) => message.source === this._name && this._onControl(message)),
@@ -108,21 +112,28 @@ export class View {
     for (const [value, text] of [["fit", S.fit], ["fill", S.fill], ["actual", S.actual]]) {
       size.append(element("option", { value }, /** @type {string} */ (text)));
     }
-    const figures = button(S.figures, () => {
-      this.figures.root.hidden = !this.figures.root.hidden;
-      figures.setAttribute("aria-pressed", String(!this.figures.root.hidden));
-      this.picture.stage.focus({ preventScroll: true });
-    }, { "aria-pressed": "false" });
+    const figures = this._toggle(S.figures, this.figures.root);
+    const board = this._toggle(S.onScreenKeyboard, this._board.root);
     return element(
       "header", { class: "bar" },
       button("‹", () => this._console.back(), { "aria-label": S.back, title: S.back }), this._heading,
       button("↑", () => this._step(-1), { "aria-label": S.previous, title: S.previous }),
       button("↓", () => this._step(1), { "aria-label": S.next, title: S.next }),
       this._who, this._take, this._give, element("span", { class: "spring" }), this._monitor, size,
-      button(S.keys, () => this._keysDialog()), button(S.typeText, () => this._textDialog()),
+      button(S.keys, () => this._keysDialog()), board, button(S.typeText, () => this._textDialog()),
       button(S.clipboard, () => this._clipboardDialog()), button(S.pointerLock, () => this._lockPointer()),
       button(S.screenshot, () => this._screenshot()), this._record, figures, button(S.fullScreen, () => this._fullScreen()),
     );
+  }
+
+  /** A button that shows and hides a part of the page. @param {string} text @param {HTMLElement} part */
+  _toggle(text, part) {
+    const made = button(text, () => {
+      part.hidden = !part.hidden;
+      made.setAttribute("aria-pressed", String(!part.hidden));
+      this.picture.stage.focus({ preventScroll: true });
+    }, { "aria-pressed": "false" });
+    return made;
   }
 
   _update() {
