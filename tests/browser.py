@@ -44,11 +44,20 @@ async def browser(**options):
 
 
 @contextlib.asynccontextmanager
-async def console(it, role="control", **options):
-    """The console with somebody logged in; whatever it complains about is an error."""
+async def console(it, role="control", *, platform="", without=(), **options):
+    """The console with somebody logged in; whatever it complains about is an error.
+
+    `platform` is what the page takes the system for; `without` names parts of the browser that it shall lack.
+    """
     complaints = []
     async with browser(**options) as context:
         page = await context.new_page()
+        if platform:
+            await page.add_init_script(
+                f"Object.defineProperty(navigator, 'platform', {{ get: () => {platform!r} }})"
+            )
+        for name in without:
+            await page.add_init_script(f"delete globalThis.{name}")
 
         def hear(said):
             # A browser writes of every refusal, also of those that the page is made to answer.

@@ -161,7 +161,7 @@ def test_switching_by_keys_and_buttons(house, screen) -> None:
             async with console(it) as page:
                 await opened(page)
                 await shows(page, 20, 400, (200, 0, 0))
-                for way in ("keys", "button", "next"):
+                for way in ("keys", "button", "next", "last", "last key"):
                     if way == "keys":
                         await page.keyboard.press("Control")
                         await page.keyboard.down("Control")
@@ -169,9 +169,15 @@ def test_switching_by_keys_and_buttons(house, screen) -> None:
                         await page.keyboard.up("Control")
                     elif way == "button":
                         await page.get_by_role("button", name="Previous source").click()
-                    else:
+                    elif way == "next":
                         await page.get_by_role("button", name="Next source").click()
-                    name = "office-pc" if way == "button" else "pattern-host"
+                    elif way == "last":
+                        await page.get_by_role("button", name="The source before").click()
+                    else:
+                        await page.keyboard.press("Control")
+                        await page.keyboard.press("Control")
+                        await page.keyboard.press("Backspace")
+                    name = "office-pc" if way in ("button", "last") else "pattern-host"
                     await page.get_by_role("heading", name=name).wait_for()
                     await page.locator(".message").wait_for(state="hidden")
                 await page.get_by_role("button", name="All sources").click()
@@ -297,6 +303,7 @@ def test_figures_and_a_screenshot(house, screen, tmp_path) -> None:
             async with console(it) as page:
                 await opened(page)
                 await page.get_by_role("button", name="Figures").click()
+                await page.mouse.click(*await place(page, 300, 400))
                 for step in range(40):
                     screen.fill(step * 10, 100, 8, 200, (250, 250, 250))
                     await asyncio.sleep(0.05)
@@ -306,8 +313,10 @@ def test_figures_and_a_screenshot(house, screen, tmp_path) -> None:
                 delays = {row.split("\t")[0]: float(row.split("\t")[1]) for row in rows[1:]}
                 assert set(delays) == {
                     "capture", "encode", "agent", "to hub", "to here", "decode", "draw", "screen → drawn",
+                    "input → drawn",
                 }  # fmt: skip
                 assert 0 < delays["screen → drawn"] < 250
+                assert 0 < delays.pop("input → drawn") < 500
                 assert all(-1 < delay < 200 for delay in delays.values()), "one clock for all"
                 await table.get_by_text("encoder screen").wait_for()
                 async with page.expect_download() as download:

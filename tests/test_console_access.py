@@ -44,7 +44,10 @@ def test_every_page(house, scheme: str, width: int) -> None:
                 await page.get_by_role("button", name="Figures").click()
                 await page.get_by_text("screen → drawn").wait_for()
                 await clean(page, "view")
-                for name in ("Keys", "Type text", "Clipboard"):
+                await page.get_by_role("button", name="On-screen keyboard").click()
+                await clean(page, "on-screen keyboard")
+                await page.get_by_role("button", name="On-screen keyboard").click()
+                for name in ("Keys", "Macros", "Type text", "Clipboard"):
                     await page.get_by_role("button", name=name, exact=True).click()
                     await page.locator("dialog").wait_for()
                     await clean(page, name)

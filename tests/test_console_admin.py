@@ -44,6 +44,9 @@ def test_sources_are_added_renamed_and_revoked(house) -> None:
                 .filter(has_text="lab-2")
             )
             await row.wait_for()
+            await row.get_by_label("Clipboard: lab-2").select_option("off")
+            await page.get_by_text("Done").wait_for()
+            assert [record.clipboard for record in it.hub.store.sources()] == ["none"]
             await row.get_by_role("button", name="Revoke").click()
             await page.locator("dialog").get_by_role("button", name="Revoke").click()
             await row.wait_for(state="detached")

@@ -13,6 +13,7 @@ from house import eventually, house, terminal
 
 from kvmstream.agent._xtest import XTest
 from kvmstream.errors import AuthenticationFailed, ConfigError
+from kvmstream.wire import messages as m
 
 __all__ = ["house"]  # a fixture
 
@@ -266,6 +267,26 @@ def test_the_clipboard_travels_both_ways(house, screen) -> None:
                     await clipboard.write("x" * 300_000)
                 with pytest.raises(AuthenticationFailed, match="control drives"):
                     await other.sources["office-pc"].clipboard.write("no")
+                source = hub.sources["office-pc"]
+                it.hub.store.set_clipboard("office-pc", "to_source")
+                await eventually(lambda: source.info.clipboard == "to_source", 5, "the policy")
+                await clipboard.write("one way")
+                await eventually(lambda: paste() == "one way", what="the text over there")
+                copy("stays there")
+                with pytest.raises(ConfigError, match="policy of office-pc is to_source"):
+                    await clipboard.wait_change(1)
+                it.hub.store.set_clipboard("office-pc", "from_source")
+                await eventually(lambda: source.info.clipboard == "from_source", 5, "the policy")
+                assert clipboard.text == "one way"
+                with pytest.raises(ConfigError, match="from_source"):
+                    await clipboard.write("no")
+                # Not the viewer's good will: the hub itself passes nothing on.
+                hub._check().post(m.ClipboardText("forced", source="office-pc"))
+                copy("comes out")
+                await eventually(lambda: clipboard.text == "comes out", 5, "what was copied")
+                assert paste() == "comes out"
+                it.hub.store.set_clipboard("office-pc", "both")
+                await eventually(lambda: source.info.clipboard == "both", 5, "the policy")
                 await hub.sources["office-pc"].give_back()
                 copy("a secret of whoever sits there")
                 await asyncio.sleep(0.5)

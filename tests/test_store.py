@@ -131,8 +131,69 @@ def test_newer_and_foreign_databases_are_refused(path) -> None:
         Store(path)
 
 
+def test_a_database_of_the_first_version_is_brought_on(path, monkeypatch) -> None:
+    from kvmstream.hub import database
+
+    newest = database._MIGRATIONS
+    monkeypatch.setattr(database, "_MIGRATIONS", newest[:1])
+    Store(path).close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        db.execute(
+            "INSERT INTO sources (name, identity, secret, created) VALUES ('pc', 'i', ?, 1)",
+            (b"s",),
+        )
+        db.execute("INSERT INTO users VALUES ('anna', NULL, 'admin', 1)")
+    monkeypatch.setattr(database, "_MIGRATIONS", newest)
+    store = Store(path)
+    assert [(s.name, s.identity, s.clipboard) for s in store.sources()] == [("pc", "i", "both")]
+    store.set_macro("anna", "log in", "[]")
+    assert store.macros("anna") == {"log in": "[]"}
+    store.close()
+
+
+def test_a_policy_outlives_a_new_name_and_a_new_credential(path) -> None:
+    store = Store(path)
+    store.pair(store.new_code(), "pc")
+    with pytest.raises(ConfigError, match="must be one of both, to_source"):
+        store.set_clipboard("pc", "sideways")
+    with pytest.raises(ConfigError, match="no source 'attic'"):
+        store.set_clipboard("attic", "none")
+    store.set_clipboard("pc", "none")
+    store.rename("pc", "kiosk")
+    store.revoke("kiosk")
+    store.pair(store.new_code(), "kiosk")
+    assert [(s.name, s.clipboard, s.revoked) for s in store.sources()] == [("kiosk", "none", 0.0)]
+    store.close()
+
+
+def test_macros_belong_to_their_user(path) -> None:
+    store = Store(path)
+    store.set_user("anna", "control")
+    store.set_user("bert", "control")
+    store.set_macro("anna", "log in", "[1]")
+    store.set_macro("anna", "log in", "[2]")
+    assert store.macros("anna") == {"log in": "[2]"}
+    assert store.macros("bert") == {}
+    with pytest.raises(ConfigError, match="no macro 'log in'"):
+        store.remove_macro("bert", "log in")
+    with pytest.raises(ConfigError, match="no user 'dora'"):
+        store.set_macro("dora", "x", "[]")
+    for number in range(99):
+        store.set_macro("anna", f"macro {number}", "[]")
+    with pytest.raises(ConfigError, match="100 macros"):
+        store.set_macro("anna", "one more", "[]")
+    store.set_macro("anna", "log in", "[3]")
+    store.remove_macro("anna", "macro 7")
+    store.set_macro("anna", "one more", "[]")
+    store.remove_user("anna")
+    store.set_user("anna", "control")
+    assert store.macros("anna") == {}
+    store.close()
+
+
 def test_a_locked_database_says_so(path, monkeypatch) -> None:
-    monkeypatch.setattr("kvmstream.hub.store._BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("kvmstream.hub.database._BUSY_SECONDS", 0.2)
     store = Store(path)
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")

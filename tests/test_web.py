@@ -98,6 +98,29 @@ def test_roles_decide(house) -> None:
             await asyncio.to_thread(pair, line, "cellar")
             await ask(admin, "PATCH", "/api/v1/sources/cellar", 204, json={"name": "attic"})
             await eventually(lambda: "attic" in it.hub.held, 5, "the new name")
+            change = {"clipboard": "none"}
+            await ask(admin, "PATCH", "/api/v1/sources/attic", 204, json=change)
+            await eventually(lambda: it.hub.held["attic"].clipboard == "none", 5, "the policy")
+            assert (await ask(view, "GET", "/api/v1/sources/attic"))["clipboard"] == "none"
+            change = {"clipboard": "sideways"}
+            await ask(admin, "PATCH", "/api/v1/sources/attic", 400, json=change)
+            steps = [
+                {"code": "KeyA", "down": True, "after_ms": 0},
+                {"code": "KeyA", "down": False, "after_ms": 40},
+            ]
+            await ask(control, "PUT", "/api/v1/macros/one", 204, json={"steps": steps})
+            assert await ask(control, "GET", "/api/v1/macros") == {"one": {"steps": steps}}
+            assert await ask(admin, "GET", "/api/v1/macros") == {}
+            await ask(view, "GET", "/api/v1/macros", 403)
+            for wrong in (
+                [],
+                [{"code": "NoKey", "down": True}],
+                [{"code": "KeyA", "down": True, "after_ms": 10_001}],
+                steps * 501,
+            ):
+                await ask(control, "PUT", "/api/v1/macros/two", 400, json={"steps": wrong})
+            await ask(admin, "DELETE", "/api/v1/macros/one", 400)
+            await ask(control, "DELETE", "/api/v1/macros/one", 204)
             bad = await ask(admin, "PATCH", "/api/v1/sources/attic", 400, json={"name": ""})
             assert "length" in bad["error"]
             await ask(admin, "PATCH", "/api/v1/sources/attic", 400, data=b"{")

@@ -123,12 +123,16 @@ class RemoteClipboard:
         return self._text
 
     async def write(self, text: str) -> None:
-        """Put a text into it. Raises ConfigError beyond 256 KiB of UTF-8, and AuthenticationFailed."""
+        """Put a text into it. Raises AuthenticationFailed.
+
+        Raises ConfigError beyond 256 KiB of UTF-8, and where the source's policy lets no text in.
+        """
         size = len(text.encode())
         if size > CLIPBOARD_BYTES:
             raise ConfigError(
                 f"a text of {size} bytes: the clipboard takes at most {CLIPBOARD_BYTES}"
             )
+        self._allowed("to_source")
         await self._source._drive()
         self._text = text
         self._source._hub._check().post(m.ClipboardText(text, 0, self._source.name))
@@ -136,8 +140,9 @@ class RemoteClipboard:
     async def wait_change(self, timeout: float | None = None) -> str:
         """Wait until something is copied there, and return it. Raises TimeoutError.
 
-        Raises ConfigError for a text beyond the limit: it stays where it is.
+        Raises ConfigError for a text beyond the limit: it stays there; and where the policy lets none out.
         """
+        self._allowed("from_source")
         await self._source._drive()
         self._news.clear()
         async with asyncio.timeout(timeout):
@@ -148,6 +153,15 @@ class RemoteClipboard:
                 f"a text of {self._too_long} bytes was copied: the limit is {CLIPBOARD_BYTES}"
             )
         return self._text
+
+    def _allowed(self, way: str) -> None:
+        policy = self._source.info.clipboard
+        if policy not in ("both", way):
+            name = self._source.name
+            raise ConfigError(
+                f"the clipboard policy of {name} is {policy}: an admin can allow more, by the console or by "
+                f"kvmstream sources clipboard {name} both"
+            )
 
     def _take(self, message: m.ClipboardText) -> None:
         self._text, self._too_long = message.text, message.too_long

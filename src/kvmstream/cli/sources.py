@@ -4,6 +4,7 @@ examples:
   kvmstream sources
   kvmstream sources rename office-pc reception
   kvmstream sources revoke reception        its credential counts no more; it has to pair again
+  kvmstream sources clipboard kiosk none    or both, to_source, from_source: which way its clipboard texts go
   kvmstream sources audit                   who controlled what when
 """
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "action", nargs="?", choices=("list", "rename", "revoke", "forget", "audit"), default="list"
+        "action",
+        nargs="?",
+        choices=("list", "rename", "revoke", "forget", "clipboard", "audit"),
+        default="list",
     )
     parser.add_argument("name", nargs="?", default="")
     parser.add_argument("new", nargs="?", default="", metavar="NEW")
@@ -37,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from kvmstream.hub import Hub
 
     action = arguments.action
-    if action in ("rename", "revoke", "forget") and not arguments.name:
+    if action in ("rename", "revoke", "forget", "clipboard") and not arguments.name:
         raise ConfigError(f"sources {action} needs a NAME")
     hub = Hub(arguments.folder)
     with hub.opened():
@@ -48,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
             store.revoke(arguments.name)
         elif action == "forget":
             store.forget(arguments.name)
+        elif action == "clipboard":
+            store.set_clipboard(arguments.name, arguments.new)
         elif action == "audit":
             entries = store.audit()
             if arguments.json:
@@ -63,10 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             elif records:
                 table = [
-                    (r.name, _when(r.seen) if r.seen else "never", "revoked" if r.revoked else "")
+                    (
+                        r.name,
+                        _when(r.seen) if r.seen else "never",
+                        r.clipboard,
+                        "revoked" if r.revoked else "",
+                    )
                     for r in records
                 ]
-                print_table(("NAME", "LAST SEEN", ""), table)
+                print_table(("NAME", "LAST SEEN", "CLIPBOARD", ""), table)
             else:
                 print("no sources yet: kvmstream hub --pair prints a line for one")
     return 0

@@ -5,17 +5,29 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import segno
 from aiohttp import web
-from msgspec import Meta, Struct
 
 from kvmstream.wire.keys import KEYS
-from kvmstream.wire.limits import NAME_CHARACTERS
 from kvmstream.wire.messages import SourceInfo
 
+from .bodies import (
+    AuditInfo,
+    Error,
+    Health,
+    Login,
+    Macro,
+    PairingAnswer,
+    Recorded,
+    RecordingInfo,
+    Session,
+    SourceChange,
+    UserChange,
+    UserInfo,
+)
 from .metrics import exposition
 from .web import HUB, asking_user, json_response, read_json, server_of
 from .websocket import serve_browser
@@ -29,85 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["add_routes"]
 
 _CONSOLE: Final = Path(__file__).with_name("console")
-
-_Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
-
-
-class Login(Struct):
-    """Name and password."""
-
-    user: _Name
-    password: Annotated[str, Meta(max_length=1024)]
-
-
-class Session(Struct):
-    """Who is logged in."""
-
-    user: str
-    role: Literal["admin", "control", "view"]
-
-
-class Rename(Struct):
-    """Another name for a source."""
-
-    name: _Name
-
-
-class PairingAnswer(Struct):
-    """A line that introduces one machine, good once and for ten minutes."""
-
-    line: str
-    qr: str  # the same as a picture: an SVG as a data: URL
-
-
-class UserInfo(Struct):
-    """Somebody who may watch."""
-
-    name: str
-    role: Literal["admin", "control", "view"]
-
-
-class UserChange(Struct):
-    """What becomes of a user; what is left out stays."""
-
-    role: Literal["admin", "control", "view"] | None = None
-    password: Annotated[str, Meta(max_length=1024)] | None = None
-
-
-class AuditInfo(Struct):
-    """Who did what to which source; `at` is seconds since 1970."""
-
-    at: float
-    who: str
-    what: str
-    source: str
-
-
-class RecordingInfo(Struct):
-    """A file that the hub has recorded; `at` is seconds since 1970."""
-
-    name: str
-    bytes: int
-    at: float
-    running: bool
-
-
-class Recorded(Struct):
-    """The files of a recording that has ended: one, and another one after each change of size."""
-
-    names: list[str]
-
-
-class Error(Struct):
-    """Why a request could not be met."""
-
-    error: str
-
-
-class Health(Struct):
-    """The hub is well."""
-
-    status: str
 
 
 @dataclass(frozen=True)
@@ -189,9 +122,13 @@ async def _thumbnail(request: web.Request) -> web.Response:
     )
 
 
-async def _rename(request: web.Request) -> web.Response:
-    change: Rename = await read_json(request, Rename)
-    _hub(request).store.rename(_source(request).name, change.name)
+async def _change_source(request: web.Request) -> web.Response:
+    change: SourceChange = await read_json(request, SourceChange)
+    name, store = _source(request).name, _hub(request).store
+    if change.clipboard is not None:
+        store.set_clipboard(name, change.clipboard)
+    if change.name is not None:
+        store.rename(name, change.name)
     return web.Response(status=204)
 
 
@@ -234,6 +171,25 @@ async def _remove_user(request: web.Request) -> web.Response:
 async def _audit(request: web.Request) -> web.Response:
     entries = _hub(request).store.audit(1000)
     return json_response([AuditInfo(**asdict(entry)) for entry in entries])
+
+
+async def _macros(request: web.Request) -> web.Response:
+    kept = _hub(request).store.macros(asking_user().name)
+    return json_response(
+        {name: msgspec.json.decode(steps, type=Macro) for name, steps in kept.items()}
+    )
+
+
+async def _set_macro(request: web.Request) -> web.Response:
+    macro: Macro = await read_json(request, Macro)
+    steps = msgspec.json.encode(macro).decode()
+    _hub(request).store.set_macro(asking_user().name, _name(request), steps)
+    return web.Response(status=204)
+
+
+async def _remove_macro(request: web.Request) -> web.Response:
+    _hub(request).store.remove_macro(asking_user().name, _name(request))
+    return web.Response(status=204)
 
 
 async def _record(request: web.Request) -> web.Response:
@@ -291,7 +247,7 @@ _ROUTES = (
     _Route("GET", "/api/v1/sources", "All sources", "view", _sources, list[SourceInfo]),
     _Route("GET", "/api/v1/sources/{name}", "One source", "view", _one_source, SourceInfo),
     _Route("GET", "/api/v1/sources/{name}/thumbnail", "Its last picture", "view", _thumbnail, "image/jpeg"),
-    _Route("PATCH", "/api/v1/sources/{name}", "Rename a source", "admin", _rename, body=Rename),
+    _Route("PATCH", "/api/v1/sources/{name}", "Rename it, set a policy", "admin", _change_source, body=SourceChange),
     _Route("DELETE", "/api/v1/sources/{name}", "Forget a source", "admin", _forget),
     _Route("POST", "/api/v1/sources/{name}/revoke", "End its credential", "admin", _revoke),
     _Route("GET", "/api/v1/live", "WebSocket: units, input, news", "view", _live, "application/json"),
@@ -300,6 +256,9 @@ _ROUTES = (
     _Route("GET", "/api/v1/recordings", "All recordings", "control", _recordings, list[RecordingInfo]),
     _Route("GET", "/api/v1/recordings/{name}", "A recording", "control", _recording, "video/mp4"),
     _Route("DELETE", "/api/v1/recordings/{name}", "Remove a recording", "admin", _remove_recording),
+    _Route("GET", "/api/v1/macros", "Your macros", "control", _macros, dict[str, Macro]),
+    _Route("PUT", "/api/v1/macros/{name}", "Keep a macro of yours", "control", _set_macro, body=Macro),
+    _Route("DELETE", "/api/v1/macros/{name}", "Remove a macro of yours", "control", _remove_macro),
     _Route("POST", "/api/v1/pairing", "A pairing line", "admin", _pairing, PairingAnswer),
     _Route("GET", "/api/v1/users", "All users", "admin", _users, list[UserInfo]),
     _Route("PUT", "/api/v1/users/{name}", "Add or change a user", "admin", _set_user, body=UserChange),

@@ -128,7 +128,7 @@ class Hub:
             for record in self._store.sources():
                 if not record.revoked:
                     source = HubSource(record.name, self.changed)
-                    source.last_seen = record.seen
+                    source.last_seen, source.clipboard = record.seen, record.clipboard
                     self.held[record.name] = source
             self.control_port, self.video_port = await self._listener.open(
                 self._host,
@@ -403,6 +403,7 @@ class Hub:
             # Revoked and paired anew under the same name: the old credential's connection goes.
             if source.control is not None and source.control.identity != known[name].identity:
                 source.control.abort("its credential was revoked")
+            source.set_clipboard(known[name].clipboard)
         roles = {user.name: user.role for user in self.store.users()}
         roles[_OWN_USER.name] = _OWN_USER.role
         for viewer in list(self.viewers):

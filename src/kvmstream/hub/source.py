@@ -40,6 +40,7 @@ class HubSource:
         self.state = m.SourceState([])
         self.view_only = False
         self.recording = False
+        self.clipboard: m.ClipboardPolicy = "both"
         self.last_seen = 0.0
         self.cursor: m.Cursor | None = None
         self.thumbnail = b""
@@ -71,6 +72,7 @@ class HubSource:
             self.last_seen,
             self.state.figures,
             self.recording,
+            self.clipboard,
         )
 
     # ---- the agent's side
@@ -133,6 +135,12 @@ class HubSource:
             channel.reconsider()
         self.watch()
 
+    def set_clipboard(self, policy: m.ClipboardPolicy) -> None:
+        """Which way clipboard texts may go."""
+        if policy != self.clipboard:
+            self.clipboard = policy
+            self._changed(self)
+
     def watch_thumbnails(self, watched: bool) -> None:
         """Whether somebody looks at all sources at once."""
         self.thumbnails_per_minute = _THUMBNAILS_WATCHED if watched else _THUMBNAILS_UNWATCHED
@@ -158,7 +166,7 @@ class HubSource:
             for channel in [c for relay in self.relays for c in relay.channels]:
                 channel.viewer.post_cursor(channel, message)
         elif isinstance(message, m.ClipboardText):
-            if self.controller is not None:
+            if self.controller is not None and self.clipboard in ("both", "from_source"):
                 told = m.ClipboardText(message.text, message.too_long, self.name)
                 self.controller.post(told)
         elif isinstance(message, m.InputDone):
@@ -243,6 +251,9 @@ class HubSource:
         """Pass a text on, from the one who drives only."""
         if self.controller is not viewer:
             reason = f"{viewer.user.name} does not drive {self.name}: request control first"
+            viewer.post(m.Problem(reason, source=self.name))
+        elif self.clipboard not in ("both", "to_source"):
+            reason = f"{self.name} takes no clipboard texts (policy {self.clipboard}): an admin can allow it"
             viewer.post(m.Problem(reason, source=self.name))
         elif self.control is not None:
             self.control.post(m.ClipboardText(message.text))

@@ -5,49 +5,27 @@ Several processes may have it open: the hub, and the command line that manages i
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
-import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from kvmstream.errors import ConfigError, StoreError
+from kvmstream.errors import ConfigError
 from kvmstream.wire.limits import NAME_CHARACTERS
+from kvmstream.wire.messages import ClipboardPolicy
 
 from . import secrets
+from .database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    import sqlite3
 
 __all__ = ["AuditEntry", "Role", "SourceRecord", "Store", "User"]
 
 Role = Literal["admin", "control", "view"]
 
-_APPLICATION: Final = 0x4B564D53  # "KVMS"
-_BUSY_SECONDS: Final = 2.0
 _CODE_SECONDS: Final = 600.0
 _AUDIT_ROWS: Final = 100_000  # older ones go
-
-# One entry per version of the database; what is released is never edited.
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE sources (
-        name TEXT PRIMARY KEY, identity TEXT NOT NULL UNIQUE, secret BLOB NOT NULL,
-        created REAL NOT NULL, seen REAL NOT NULL DEFAULT 0, revoked REAL);
-    CREATE TABLE codes (code BLOB PRIMARY KEY, expires REAL NOT NULL);
-    CREATE TABLE users (name TEXT PRIMARY KEY, password BLOB, role TEXT NOT NULL, created REAL NOT NULL);
-    CREATE TABLE tokens (
-        token BLOB PRIMARY KEY, user TEXT NOT NULL REFERENCES users(name) ON DELETE CASCADE,
-        label TEXT NOT NULL, created REAL NOT NULL);
-    CREATE TABLE audit (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
-        source TEXT NOT NULL);
-    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-    """,
-)
+_MACROS: Final = 100  # of a user
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +37,7 @@ class SourceRecord:
     created: float
     seen: float
     revoked: float
+    clipboard: ClipboardPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,60 +58,8 @@ class AuditEntry:
     source: str
 
 
-class Store:
+class Store(Database):
     """The database. Raises StoreError when it is damaged, locked, or of a newer kvmstream; it never starts over."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():  # private before anything is in it
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        try:
-            self._db = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: {error}") from None
-        try:
-            self._open()
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _open(self) -> None:
-        with self._errors():
-            found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise StoreError(
-                    f"the hub's database {self.path} is damaged ({found}): restore a copy of it, or move it away to "
-                    "begin anew (then every source has to pair again)"
-                )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-        with self._transaction() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            application = db.execute("PRAGMA application_id").fetchone()[0]
-            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if application != _APPLICATION and tables:
-                raise StoreError(
-                    f"{self.path} is a database of another program: name another folder"
-                )
-            if version > len(_MIGRATIONS):
-                raise StoreError(
-                    f"the hub's database {self.path} has version {version}, this kvmstream knows {len(_MIGRATIONS)}: "
-                    "install the newer kvmstream again"
-                )
-            for number in range(version, len(_MIGRATIONS)):
-                for statement in _MIGRATIONS[number].split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {number + 1}")
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
-
-    def close(self) -> None:
-        """Idempotent."""
-        self._db.close()
 
     # ---- pairing
 
@@ -167,9 +94,10 @@ class Store:
             while free in taken:
                 number += 1
                 free = f"{name[: NAME_CHARACTERS - 4]}-{number}"
-            db.execute("DELETE FROM sources WHERE name = ?", (free,))
             db.execute(
-                "INSERT INTO sources (name, identity, secret, created) VALUES (?, ?, ?, ?)",
+                "INSERT INTO sources (name, identity, secret, created) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, secret = excluded.secret, "
+                "created = excluded.created, revoked = NULL",
                 (free, identity, secrets.hash_secret(secret), now),
             )
             self._note(db, "", "paired", free)
@@ -193,7 +121,7 @@ class Store:
         """All that were ever paired, by name."""
         with self._transaction() as db:
             rows = db.execute(
-                "SELECT name, identity, created, seen, coalesce(revoked, 0.0) FROM sources ORDER BY name"
+                "SELECT name, identity, created, seen, coalesce(revoked, 0.0), clipboard FROM sources ORDER BY name"
             ).fetchall()
         return [SourceRecord(*row) for row in rows]
 
@@ -209,6 +137,19 @@ class Store:
                 name,
             )
             self._note(db, "", f"renamed to {new}", name)
+
+    def set_clipboard(self, name: str, policy: ClipboardPolicy) -> None:
+        """Which way clipboard texts of a source may go. Raises ConfigError for an unknown source or policy."""
+        if policy not in get_args(ClipboardPolicy):
+            allowed = ", ".join(get_args(ClipboardPolicy))
+            raise ConfigError(f"clipboard policy {policy!r}: must be one of {allowed}")
+        with self._transaction() as db:
+            _changed(
+                db.execute("UPDATE sources SET clipboard = ? WHERE name = ?", (policy, name)),
+                "source",
+                name,
+            )
+            self._note(db, "", f"clipboard policy {policy}", name)
 
     def revoke(self, name: str) -> None:
         """Make a source's credential worthless; it has to pair again. Raises ConfigError for an unknown one."""
@@ -292,6 +233,36 @@ class Store:
         right = secrets.check_password(password, kept)
         return User(row[0], row[1]) if right and row else None
 
+    # ---- macros
+
+    def macros(self, user: str) -> dict[str, str]:
+        """A user's macros: name → steps, as they were kept."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT name, steps FROM macros WHERE user = ? ORDER BY name", (user,)
+            ).fetchall()
+        return dict(rows)
+
+    def set_macro(self, user: str, name: str, steps: str) -> None:
+        """Keep a macro. Raises ConfigError for an unknown user, a bad name, or one too many."""
+        _check_name("macro name", name)
+        with self._transaction() as db:
+            if not db.execute("SELECT 1 FROM users WHERE name = ?", (user,)).fetchone():
+                raise ConfigError(f"there is no user {user!r}")
+            others = "SELECT count(*) FROM macros WHERE user = ? AND name != ?"
+            if db.execute(others, (user, name)).fetchone()[0] >= _MACROS:
+                raise ConfigError(f"{user} has {_MACROS} macros, the most there may be: remove one")
+            db.execute("INSERT OR REPLACE INTO macros VALUES (?, ?, ?)", (user, name, steps))
+
+    def remove_macro(self, user: str, name: str) -> None:
+        """Remove a macro. Raises ConfigError for an unknown one."""
+        with self._transaction() as db:
+            _changed(
+                db.execute("DELETE FROM macros WHERE user = ? AND name = ?", (user, name)),
+                "macro",
+                name,
+            )
+
     # ---- settings
 
     def setting(self, name: str) -> str:
@@ -320,12 +291,6 @@ class Store:
             ).fetchall()
         return [AuditEntry(*row) for row in rows]
 
-    def changes(self) -> tuple[int, int]:
-        """Something that is another one after anybody has changed the database, this process or another."""
-        with self._errors():
-            others = cast("int", self._db.execute("PRAGMA data_version").fetchone()[0])
-        return others, self._db.total_changes
-
     # ---- inside
 
     def _note(self, db: sqlite3.Connection, who: str, what: str, source: str) -> None:
@@ -334,33 +299,6 @@ class Store:
             (time.time(), who, what, source),
         ).lastrowid
         db.execute("DELETE FROM audit WHERE id <= ?", ((row or 0) - _AUDIT_ROWS,))
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            text = str(error)
-            if "locked" in text or "busy" in text:
-                hint = "another program has locked it for more than 2 s: end that program"
-            elif "readonly" in text or "unable to open" in text:
-                hint = "check its owner and permissions"
-            elif "full" in text:
-                hint = "the disk is full"
-            else:
-                hint = "it may be damaged: restore a copy of it, or move it away to begin anew"
-            raise StoreError(f"the hub's database {self.path}: {text}; {hint}") from None
 
 
 def _check_name(what: str, name: str) -> None:

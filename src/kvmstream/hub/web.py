@@ -37,7 +37,7 @@ _BODY_BYTES: Final = 64 << 10
 _RANK: Final = {"view": 0, "control": 1, "admin": 2}
 _HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
+        "default-src 'self'; img-src 'self' data: blob:; media-src blob:; object-src 'none'; "
         "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     ),
     "X-Content-Type-Options": "nosniff",

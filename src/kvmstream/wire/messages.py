@@ -6,7 +6,7 @@ Keys are evdev codes (KEY_A = 30), buttons evdev's too (BTN_LEFT = 0x110).
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -23,6 +23,7 @@ Coordinate: TypeAlias = Annotated[int, Meta(ge=0, le=65535)]
 KeyCode: TypeAlias = Annotated[int, Meta(ge=1, le=0x2FF)]
 RenditionNumber: TypeAlias = Annotated[int, Meta(ge=0, le=1)]  # 0 = main, 1 = low
 Counter: TypeAlias = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+ClipboardPolicy: TypeAlias = Literal["both", "to_source", "from_source", "none"]
 
 
 class Message(Struct, frozen=True, tag_field="t"):
@@ -319,6 +320,7 @@ class SourceInfo(Struct, frozen=True):
     last_seen: float = 0.0  # seconds since 1970
     figures: dict[str, float | str] = {}
     recording: bool = False  # by the hub
+    clipboard: ClipboardPolicy = "both"
 
 
 class Sources(Message, frozen=True, tag=True):

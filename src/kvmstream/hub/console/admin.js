@@ -23,7 +23,7 @@ export class Admin {
       "main", { class: "admin" }, bar,
       element(
         "div", { class: "pages" },
-        this._section(S.sources, [S.name, S.state, S.actions], this._sources, button(S.addMachine, () => this._pair(), { class: "primary" })),
+        this._section(S.sources, [S.name, S.state, S.clipboard, S.actions], this._sources, button(S.addMachine, () => this._pair(), { class: "primary" })),
         this._section(S.users, [S.name, S.role, S.actions], this._users, button(S.addUser, () => this._addUser(), { class: "primary" })),
         this._section(S.recordings, [S.name, S.fileSize, S.actions], this._recordings),
         this._section(S.audit, [S.when, S.user, S.what, S.name], this._audit),
@@ -78,8 +78,17 @@ export class Admin {
     const source = this._state.sources.get(name);
     const path = `sources/${encodeURIComponent(name)}`;
     const state = source?.online ? S.online : `${S.offline}, ${S.lastSeen(ago(source?.last_seen ?? 0))}`;
+    const policy = element(
+      "select", { "aria-label": `${S.clipboard}: ${name}` },
+      ...Object.entries(S.clipboardPolicy).map(([value, text]) =>
+        element("option", { value, selected: value === source?.clipboard }, text)),
+    );
+    policy.addEventListener("change", () => this._act(async () => {
+      await request("PATCH", path, { clipboard: policy.value });
+      this._say(S.done);
+    }));
     return element(
-      "tr", {}, element("th", { scope: "row" }, name), element("td", {}, state),
+      "tr", {}, element("th", { scope: "row" }, name), element("td", {}, state), element("td", {}, policy),
       element(
         "td", { class: "row" },
         button(S.rename, () => this._rename(name, path)),

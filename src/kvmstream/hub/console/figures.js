@@ -14,6 +14,8 @@ export class Figures {
   constructor() {
     /** @type {{at: number, stages: number[]}[]} */
     this._samples = [];
+    /** @type {{at: number, ms: number}[]} */
+    this._answers = [];
     /** @type {any} */
     this._last = null;
     this._table = element("table", {});
@@ -22,11 +24,17 @@ export class Figures {
     this.root = element("aside", { class: "figures", hidden: true, "aria-label": S.figures }, this._facts, this._table, this._plot);
   }
 
+  /** A key or button was followed by a picture that changed after it. @param {number} ms until that was drawn */
+  answered(ms) {
+    this._answers.push({ at: performance.now(), ms });
+  }
+
   /** @param {any} report of the worker @param {Record<string, number | string>} source of the agent @param {number} roundTripMs */
   take(report, source, roundTripMs) {
     const now = performance.now();
     for (const stages of report.samples) this._samples.push({ at: now, stages });
     while (this._samples[0] !== undefined && this._samples[0].at < now - WINDOW_MS) this._samples.shift();
+    this._answers = this._answers.filter(({ at }) => at > now - WINDOW_MS);
     const last = this._last;
     this._last = { ...report, at: now };
     if (this.root.hidden || last === null) return;
@@ -52,6 +60,7 @@ export class Figures {
     const recent = this._samples.filter((sample) => sample.at > now - SHORT_MS).map((sample) => sample.stages);
     const rows = S.stages.map((name, i) => ({ name, values: recent.map((stages) => stages[i] ?? 0) }));
     rows.push({ name: S.total, values: recent.map((stages) => stages.reduce((a, b) => a + b, 0)) });
+    rows.push({ name: S.inputToPicture, values: this._answers.map(({ ms }) => ms) });
     /** @param {string[]} cells @param {"th" | "td"} kind */
     const line = (cells, kind) =>
       element("tr", {}, ...cells.map((text, i) => element(i ? kind : "th", { scope: i ? null : "row" }, text)));

@@ -20,6 +20,10 @@ export class Keyboard {
     this._intercept = intercept;
     /** @type {Set<number>} evdev codes that are down at the source */
     this.held = new Set();
+    /** @type {(name: string, down: boolean) => void} hears of every key that goes to the source, by KeyboardEvent.code */
+    this.heard = () => {};
+    /** @type {Map<number, string>} */
+    this._names = new Map(Object.entries(keys).map(([name, code]) => [code, name]));
     /** @type {{code: number, timer: number} | null} a Control that may be AltGr's */
     this._doubtful = null;
     this._abort = new AbortController();
@@ -41,6 +45,8 @@ export class Keyboard {
   /** Press keys together and let go. @param {string[]} names KeyboardEvent.code */
   chord(names) {
     const codes = names.map((name) => this._keys[name]).filter((code) => code !== undefined);
+    for (const code of codes) this.heard(this._names.get(code) ?? "", true);
+    for (const code of [...codes].reverse()) this.heard(this._names.get(code) ?? "", false);
     this._send([
       ...codes.map((code) => ({ t: "Key", code, down: true })),
       ...[...codes].reverse().map((code) => ({ t: "Key", code, down: false })),
@@ -75,8 +81,8 @@ export class Keyboard {
     event.stopPropagation();
     if (event.repeat) return; // repeats are the source's own business
     if (event.code === "CapsLock" && MAC) {
-      this._press(code);
-      this._release(code); // macOS tells one half of each press only
+      this.press(code);
+      this.release(code); // macOS tells one half of each press only
       return;
     }
     if (WINDOWS && event.code === "ControlLeft" && this._doubtful === null) {
@@ -92,9 +98,9 @@ export class Keyboard {
         this._settle();
       }
     }
-    this._press(code);
+    this.press(code);
     // While Meta is down, macOS tells of no other key's release.
-    if (MAC && event.metaKey && !event.code.startsWith("Meta")) this._release(code);
+    if (MAC && event.metaKey && !event.code.startsWith("Meta")) this.release(code);
   }
 
   /** @param {KeyboardEvent} event */
@@ -103,12 +109,12 @@ export class Keyboard {
     if (code === undefined) return;
     event.preventDefault();
     if (event.code === "CapsLock" && MAC) {
-      this._press(code);
-      this._release(code);
+      this.press(code);
+      this.release(code);
       return;
     }
     this._settle();
-    this._release(code);
+    this.release(code);
   }
 
   /** It was a Control after all. */
@@ -117,19 +123,22 @@ export class Keyboard {
     const { code, timer } = this._doubtful;
     clearTimeout(timer);
     this._doubtful = null;
-    this._press(code);
+    this.press(code);
   }
 
   /** @param {number} code */
-  _press(code) {
+  press(code) {
     if (this.held.has(code)) return;
     this.held.add(code);
+    this.heard(this._names.get(code) ?? "", true);
     this._send([{ t: "Key", code, down: true }]);
   }
 
   /** @param {number} code */
-  _release(code) {
-    if (this.held.delete(code)) this._send([{ t: "Key", code, down: false }]);
+  release(code) {
+    if (!this.held.delete(code)) return;
+    this.heard(this._names.get(code) ?? "", false);
+    this._send([{ t: "Key", code, down: false }]);
   }
 
   _renew() {

@@ -1,5 +1,7 @@
 /** What the hub has told of its sources, shared by all parts of the page. */
 
+/** @typedef {"both" | "to_source" | "from_source" | "none"} ClipboardPolicy */
+
 /**
  * @typedef {object} SourceInfo
  * @property {string} name
@@ -13,6 +15,7 @@
  * @property {number} last_seen
  * @property {Record<string, number | string>} figures
  * @property {boolean} recording
+ * @property {ClipboardPolicy} clipboard
  */
 
 export class State {

@@ -1,8 +1,11 @@
 /** One source: its picture, who drives it, and what can be done with it. */
 import { request } from "./api.js";
-import { button, dialog, download, element } from "./dom.js";
+import { ClipboardDialog, keysDialog, textDialog } from "./dialogs.js";
+import { button, download, element } from "./dom.js";
 import { Figures } from "./figures.js";
+import { nowNs } from "./header.js";
 import { Keyboard } from "./keyboard.js";
+import { Macros } from "./macros.js";
 import { OnScreenKeyboard } from "./onscreen.js";
 import { Picture } from "./picture.js";
 import { Pointer } from "./pointer.js";
@@ -13,14 +16,8 @@ import { S } from "./strings.js";
 /** @typedef {{open: (name: string) => void, back: () => void, say: (text: string) => void}} Console */
 
 const DOUBLE_MS = 400; // between the two Controls that lead a digit
-const TEXT_CHUNK = 100; // characters of one message, so that progress is seen and cancel works
+const ANSWER_NS = 1e9;
 const SERIALS = 0xffff_ffff;
-const CHORDS = [
-  ["ControlLeft", "AltLeft", "Delete"], ["AltLeft", "Tab"], ["AltLeft", "F4"], ["MetaLeft"], ["ControlLeft", "KeyW"],
-  ["ControlLeft", "KeyT"], ["ControlLeft", "KeyN"], ["Escape"], ["F11"], ["PrintScreen"], ["ControlLeft", "AltLeft", "F1"],
-  ["ControlLeft", "AltLeft", "F2"], ["ControlLeft", "AltLeft", "F7"], ["AltLeft", "PrintScreen", "KeyB"],
-];
-
 export class View {
   /** @param {Link} link @param {State} state @param {Record<string, number>} keys @param {Console} console_ */
   constructor(link, state, keys, console_) {
@@ -34,12 +31,13 @@ export class View {
     /** @type {Map<number, (failures: string[]) => void>} */
     this._answers = new Map();
     this._control = 0; // when Control went up alone, for the leader
-    this._clipboard = "";
+    this._pressedNs = 0; // the key or button whose picture is still to come
+    this._last = ""; // the source shown before this one
     this.figures = new Figures();
     this.picture = new Picture(link, {
       figures: (report) => this._onFigures(report),
       failed: (reason) => this._say(S.decoderFailed(reason)),
-      drawn: () => this._onDrawn(),
+      drawn: (report) => this._onDrawn(report),
     });
     this._message = element("p", { class: "message", role: "status" });
     this._heading = element("h1", {});
@@ -48,8 +46,7 @@ export class View {
     this._give = button(S.giveBack, () => this._giveBack());
     this._monitor = element("select", { "aria-label": S.monitor, onchange: () => this._showMonitor() });
     this._record = button(S.record, () => this._toggleRecording());
-    /** @type {HTMLTextAreaElement | null} */
-    this._clipboardBox = null;
+    this._copy = button(S.clipboard, () => this._clipboard.open(this._state.sources.get(this._name)?.clipboard ?? "both"));
     this._leading = false;
     this._board = new OnScreenKeyboard((codes) => this.keyboard.chord(codes));
     this.root = element(
@@ -65,6 +62,15 @@ export class View {
     ];
     const { stage } = this.picture;
     this.keyboard = new Keyboard(stage, keys, (events) => this._input(events), (event) => this._intercept(event));
+    this.macros = new Macros(keys, {
+      key: (code, down) => (down ? this.keyboard.press(code) : this.keyboard.release(code)),
+      take: () => this._driving || this._request(false),
+      say: (text) => this._console.say(text),
+      focus: () => this._focus(),
+    });
+    this.keyboard.heard = (name, down) => this.macros.heard(name, down);
+    this._clipboard = new ClipboardDialog(() => this._focus(), (text) => this._sendClipboard(text), (said) => this._console.say(said));
+    this.picture.stage.after(this.macros.bar);
     this.pointer = new Pointer(
       stage,
       (x, y) => this.picture.locate(x, y),
@@ -87,19 +93,21 @@ export class View {
   show(name) {
     if (name === this._name) return;
     this.leave();
+    if (this._name) this._last = this._name;
     this._name = name;
-    this._clipboard = "";
+    this._clipboard.take("");
     this._heading.textContent = name;
     document.title = `${name} – ${S.title}`;
     this._say(S.waiting);
     this.picture.show(name, this._state.thumbnails.get(name) ?? "");
-    this.picture.stage.focus({ preventScroll: true });
+    this._focus();
     this._update();
   }
 
   /** Everything up, and the control given back. */
   leave() {
-    this.keyboard?.releaseAll();
+    this.macros.stop();
+    this.keyboard.releaseAll();
     if (this._driving) this._link.post({ t: "GiveBack", source: this._name });
     this._onControl({ granted: false, reason: "" });
     if (document.pointerLockElement) document.exitPointerLock();
@@ -113,26 +121,29 @@ export class View {
       size.append(element("option", { value }, /** @type {string} */ (text)));
     }
     const figures = this._toggle(S.figures, this.figures.root);
-    const board = this._toggle(S.onScreenKeyboard, this._board.root);
+    const board = this._toggle(S.keyboard, this._board.root, S.onScreenKeyboard);
     return element(
       "header", { class: "bar" },
       button("‹", () => this._console.back(), { "aria-label": S.back, title: S.back }), this._heading,
       button("↑", () => this._step(-1), { "aria-label": S.previous, title: S.previous }),
       button("↓", () => this._step(1), { "aria-label": S.next, title: S.next }),
+      button("⇄", () => this._openLast(), { "aria-label": S.last, title: S.last }),
       this._who, this._take, this._give, element("span", { class: "spring" }), this._monitor, size,
-      button(S.keys, () => this._keysDialog()), board, button(S.typeText, () => this._textDialog()),
-      button(S.clipboard, () => this._clipboardDialog()), button(S.pointerLock, () => this._lockPointer()),
-      button(S.screenshot, () => this._screenshot()), this._record, figures, button(S.fullScreen, () => this._fullScreen()),
+      button(S.keys, () => this._keys()), board, button(S.macros, () => this.macros.open()),
+      button(S.typeText, () => textDialog((text) => this._inject([{ t: "Text", text }]), () => this._focus())),
+      this._copy, button(S.pointerLock, () => this._lockPointer()),
+      button(S.screenshot, () => this._screenshot()), this._record, figures,
+      button(S.fullScreen, () => this._fullScreen()),
     );
   }
 
-  /** A button that shows and hides a part of the page. @param {string} text @param {HTMLElement} part */
-  _toggle(text, part) {
+  /** A button that shows and hides a part of the page. @param {string} text @param {HTMLElement} part @param {string | null} [name] */
+  _toggle(text, part, name = null) {
     const made = button(text, () => {
       part.hidden = !part.hidden;
       made.setAttribute("aria-pressed", String(!part.hidden));
-      this.picture.stage.focus({ preventScroll: true });
-    }, { "aria-pressed": "false" });
+      this._focus();
+    }, { "aria-pressed": "false", "aria-label": name, title: name });
     return made;
   }
 
@@ -156,6 +167,7 @@ export class View {
     else if (source.view_only) this._who.textContent = S.sourceViewOnly;
     else this._who.textContent = mayDrive ? S.nobodyDrives : S.viewOnly;
     this._record.hidden = this._state.role === "view";
+    this._copy.hidden = !mayDrive || source.clipboard === "none";
     this._record.textContent = source.recording ? S.stopRecording : S.record;
     this._record.setAttribute("aria-pressed", String(source.recording));
     this._fillMonitors(source);
@@ -183,7 +195,12 @@ export class View {
     this._message.hidden = text === "";
   }
 
-  _onDrawn() {
+  /** @param {{damagedNs: number, refinement: boolean}} report */
+  _onDrawn({ damagedNs, refinement }) {
+    if (this._pressedNs && damagedNs > this._pressedNs && !refinement) {
+      this.figures.answered((nowNs() - this._pressedNs) / 1e6);
+      this._pressedNs = 0;
+    }
     if (!this._message.hidden) {
       const source = this._state.sources.get(this._name);
       if (source?.online && !source.problem) this._say("");
@@ -202,7 +219,7 @@ export class View {
   /** @param {string} mode */
   _resize(mode) {
     this.picture.setMode(/** @type {import("./picture.js").Mode} */ (mode));
-    this.picture.stage.focus({ preventScroll: true });
+    this._focus();
   }
 
   /** @param {number} by */
@@ -210,6 +227,15 @@ export class View {
     const names = this._state.names();
     const next = names[(names.indexOf(this._name) + by + names.length) % names.length];
     if (next !== undefined) this._console.open(next);
+  }
+
+  /** The source shown before: a second time leads back. */
+  _openLast() {
+    if (this._state.sources.has(this._last)) this._console.open(this._last);
+  }
+
+  _focus() {
+    this.picture.stage.focus({ preventScroll: true });
   }
 
   async _fullScreen() {
@@ -220,11 +246,11 @@ export class View {
     await this.root.requestFullscreen();
     // Where the browser lets us, Escape, Meta and Alt+Tab go to the source as well.
     await /** @type {any} */ (navigator).keyboard?.lock?.().catch(() => {});
-    this.picture.stage.focus({ preventScroll: true });
+    this._focus();
   }
 
   async _lockPointer() {
-    this.picture.stage.focus({ preventScroll: true });
+    this._focus();
     await this.pointer.lock().catch((error) => this._console.say(String(error)));
   }
 
@@ -241,7 +267,7 @@ export class View {
     } catch (error) {
       this._console.say(/** @type {Error} */ (error).message);
     }
-    this.picture.stage.focus({ preventScroll: true });
+    this._focus();
   }
 
   async _screenshot() {
@@ -251,7 +277,7 @@ export class View {
     const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
     download(url, `${this._name} ${stamp}.png`);
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
-    this.picture.stage.focus({ preventScroll: true });
+    this._focus();
   }
 
   // ---- who drives
@@ -260,7 +286,7 @@ export class View {
   _request(take) {
     this._asked = true;
     this._link.post({ t: "RequestControl", source: this._name, take });
-    this.picture.stage.focus({ preventScroll: true });
+    this._focus();
   }
 
   _giveBack() {
@@ -292,6 +318,9 @@ export class View {
       // The hub grants before it reads on: what is sent now arrives as the driver's.
     }
     this._link.post({ t: "Input", source: this._name, events });
+    const now = nowNs();
+    const overdue = now - this._pressedNs > ANSWER_NS; // what changed nothing is no delay
+    if (overdue && events.some(({ t, down }) => (t === "Key" || t === "Button") && down)) this._pressedNs = now;
   }
 
   /** Input that is answered once the source has done it. @param {{t: string, [field: string]: any}[]} events @returns {Promise<string[]>} failures */
@@ -333,6 +362,8 @@ export class View {
       if (name !== undefined) this._console.open(name);
     } else if (event.code === "ArrowUp" || event.code === "ArrowDown") {
       this._step(event.code === "ArrowUp" ? -1 : 1);
+    } else if (event.code === "Backspace") {
+      this._openLast();
     } else if (event.code === "Escape") {
       this._console.back();
     } else {
@@ -342,75 +373,24 @@ export class View {
     return true;
   }
 
-  // ---- dialogs
+  // ---- keys and texts
 
-  _keysDialog() {
-    const list = element("p", { class: "row wrap" });
-    for (const names of CHORDS) {
-      const text = names.map((name) => name.replace(/^(Key|Digit)|Left$/g, "")).join(" + ");
-      list.append(button(text, () => {
-        if (!this._driving) this._request(false);
-        this.keyboard.chord(names);
-      }));
-    }
-    dialog(S.sendKeys, S.close, list).addEventListener("close", () => this.picture.stage.focus());
-  }
-
-  _textDialog() {
-    const text = element("textarea", { rows: 8, "aria-label": S.typeText });
-    const progress = element("progress", { max: 1, value: 0, hidden: true });
-    const said = element("span", {});
-    let cancelled = false;
-    const start = button(S.type, async () => {
-      const characters = [...text.value];
-      start.disabled = true;
-      progress.hidden = false;
-      for (let i = 0; i < characters.length && !cancelled; i += TEXT_CHUNK) {
-        await this._inject([{ t: "Text", text: characters.slice(i, i + TEXT_CHUNK).join("") }]);
-        const done = Math.min(characters.length, i + TEXT_CHUNK);
-        progress.value = done / characters.length;
-        said.textContent = S.typed(done, characters.length);
-      }
-      start.disabled = false;
-    }, { class: "primary" });
-    const made = dialog(
-      S.typeText, S.cancel, element("p", {}, S.typeTextHelp), text, element("p", { class: "row" }, start, progress, said),
-    );
-    made.addEventListener("close", () => {
-      cancelled = true;
-      this.picture.stage.focus();
-    });
-  }
-
-  _clipboardDialog() {
-    const text = element("textarea", { rows: 8, "aria-label": S.clipboard });
-    text.value = this._clipboard;
-    const send = button(S.sendClipboard, () => {
+  _keys() {
+    keysDialog((names) => {
       if (!this._driving) this._request(false);
-      this._link.post({ t: "ClipboardText", text: text.value, source: this._name });
-      this._console.say(S.clipboardSent);
-    }, { class: "primary" });
-    const copy = button(S.copyHere, async () => {
-      await navigator.clipboard.writeText(text.value);
-      this._console.say(S.copied);
-    });
-    this._clipboardBox = text;
-    const made = dialog(
-      S.clipboard, S.close, element("p", {}, S.clipboardHelp), text, element("p", { class: "row" }, send, copy),
-    );
-    made.addEventListener("close", () => {
-      this._clipboardBox = null;
-      this.picture.stage.focus();
-    });
+      this.keyboard.chord(names);
+    }, () => this._focus());
+  }
+
+  /** @param {string} text */
+  _sendClipboard(text) {
+    if (!this._driving) this._request(false);
+    this._link.post({ t: "ClipboardText", text, source: this._name });
   }
 
   /** @param {any} message */
   _onClipboard(message) {
-    if (message.too_long) {
-      this._console.say(S.clipboardTooLong(message.too_long));
-      return;
-    }
-    this._clipboard = message.text;
-    if (this._clipboardBox) this._clipboardBox.value = message.text;
+    if (message.too_long) this._console.say(S.clipboardTooLong(message.too_long));
+    else this._clipboard.take(message.text);
   }
 }
