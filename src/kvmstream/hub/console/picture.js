@@ -1,7 +1,9 @@
-/** The source's picture on the page: canvas of the decoder's worker, the pointer over it, and where a point lies. */
+/** The source's picture on the page: the surface of a player, the pointer over it, and where a point lies. */
 import { element } from "./dom.js";
 import { nowNs, ackFrame } from "./header.js";
+import { MsePlayer } from "./mse-player.js";
 import { S } from "./strings.js";
+import { WorkerPlayer } from "./worker-player.js";
 
 /** @typedef {import("./link.js").Link} Link */
 /** @typedef {"fit" | "fill" | "actual"} Mode */
@@ -11,6 +13,10 @@ const LARGEST_CURSOR = 128; // browsers ignore larger ones
 let channels = 0; // numbers are never used twice on a page
 
 export class Picture {
+  static get possible() {
+    return WorkerPlayer.possible || MsePlayer.possible;
+  }
+
   /**
    * @param {Link} link
    * @param {{figures: (report: any) => void, failed: (reason: string) => void, drawn: (report: any) => void}} hear
@@ -18,10 +24,11 @@ export class Picture {
   constructor(link, hear) {
     this._link = link;
     this._hear = hear;
-    this.canvas = element("canvas", { "aria-hidden": true });
+    this._player = new (WorkerPlayer.possible ? WorkerPlayer : MsePlayer)((data) => this._fromPlayer(data));
+    this.surface = this._player.surface;
     this._still = element("img", { class: "still", alt: "", draggable: "false" });
     this._cursor = element("canvas", { class: "cursor", "aria-hidden": true, hidden: true });
-    this._box = element("div", { class: "box" }, this.canvas, this._still, this._cursor);
+    this._box = element("div", { class: "box" }, this.surface, this._still, this._cursor);
     this.stage = element("div", { class: "stage", tabindex: 0, role: "application" }, this._box);
     /** @type {Geometry | null} */
     this.geometry = null;
@@ -34,16 +41,10 @@ export class Picture {
     this._shape = null;
     /** @type {any} */
     this._place = null;
-    this._worker = new Worker("/console/video-worker.js", { type: "module" });
-    const offscreen = this.canvas.transferControlToOffscreen();
-    this._worker.postMessage({ type: "canvas", canvas: offscreen }, [offscreen]);
-    if (link.roundTripMs) this._worker.postMessage({ type: "clock", offsetNs: link.offsetNs });
-    this._worker.onmessage = ({ data }) => this._fromWorker(data);
+    if (link.roundTripMs) this._player.setClock(link.offsetNs);
     this._ends = [
-      link.on("unit", (/** @type {ArrayBuffer} */ data) => {
-        this._worker.postMessage({ type: "unit", data, received: nowNs() }, [data]);
-      }),
-      link.on("clock", (/** @type {number} */ offsetNs) => this._worker.postMessage({ type: "clock", offsetNs })),
+      link.on("unit", (/** @type {ArrayBuffer} */ data) => this._player.unit(data, nowNs())),
+      link.on("clock", (/** @type {number} */ offsetNs) => this._player.setClock(offsetNs)),
       link.on("Cursor", (message) => message.channel === this.channel && this._onCursor(message)),
       link.on("up", () => this.source && this._subscribe()),
     ];
@@ -58,7 +59,7 @@ export class Picture {
     this._ends.forEach((end) => end());
     this._resize.disconnect();
     document.removeEventListener("visibilitychange", this._onVisible);
-    this._worker.terminate();
+    this._player.close();
   }
 
   /** Change to another source; its last small picture stands in until the first real one. @param {string} source @param {string} still */
@@ -75,7 +76,7 @@ export class Picture {
       this._still.src = still;
     }
     this.geometry = null;
-    this.canvas.style.visibility = "hidden";
+    this.surface.style.visibility = "hidden";
     if (source && !document.hidden) this._subscribe();
   }
 
@@ -115,7 +116,7 @@ export class Picture {
   /** A picture of the picture. @returns {Promise<Blob | null>} */
   async screenshot() {
     if (this.geometry === null) return null;
-    const bitmap = await createImageBitmap(this.canvas);
+    const bitmap = await createImageBitmap(this.surface);
     const copy = new OffscreenCanvas(this.geometry.width, this.geometry.height);
     copy.getContext("2d")?.drawImage(bitmap, 0, 0);
     bitmap.close();
@@ -124,14 +125,14 @@ export class Picture {
 
   _subscribe() {
     this.channel = ++channels;
-    this._worker.postMessage({ type: "channel", channel: this.channel });
+    this._player.setChannel(this.channel);
     this._link.post({ t: "Subscribe", channel: this.channel, source: this.source });
   }
 
   _unsubscribe() {
     if (this.channel) this._link.post({ t: "Unsubscribe", channel: this.channel });
     this.channel = 0;
-    this._worker.postMessage({ type: "channel", channel: 0 });
+    this._player.setChannel(0);
   }
 
   /** A hidden page gets no video: nobody sees it, and its timers hardly run. */
@@ -141,7 +142,7 @@ export class Picture {
   }
 
   /** @param {any} data */
-  _fromWorker(data) {
+  _fromPlayer(data) {
     if (data.type === "ack") {
       this._link.postFrame(ackFrame(data.channel, data.sequence));
     } else if (data.type === "drawn") {
@@ -150,7 +151,7 @@ export class Picture {
       if (data.channel !== this.channel) return;
       this.geometry = { width: data.width, height: data.height, generation: data.generation };
       this._layout();
-      this.canvas.style.visibility = "visible";
+      this.surface.style.visibility = "visible";
       this._still.hidden = true;
     } else if (data.type === "keyframe") {
       if (data.channel) this._link.post({ t: "KeyframeWanted", channel: data.channel });

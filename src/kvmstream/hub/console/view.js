@@ -77,7 +77,7 @@ export class View {
       (events) => this._input(events),
       (code, down) => this.keyboard.set(code, down),
     );
-    if (typeof VideoDecoder === "undefined") this._say(S.noDecoder);
+    if (!Picture.possible) this._say(S.noDecoder);
   }
 
   close() {
