@@ -2,7 +2,8 @@
 # make soak: the long forms of the tests, about two hours on two cores. Runs every step even when one fails,
 # writes docs/soak-report.md, and ends with status 1 when anything failed.
 # SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the tests that depend on timing.
-# SOAK_STEPS: some of "asan tsan fuzz memory wire kill repeat pythons releases", to run a part; the report then says so.
+# SOAK_STEPS: some of "asan tsan fuzz memory wire kill repeat pythons releases", to run a part or to go on after a cut:
+# the report is written after every step and keeps the rows of earlier runs, each with its commit and date.
 # SOAK_RELEASES (trixie forky): other Debian releases to pass make test on (scripts/test_release.sh; needs root).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -12,16 +13,48 @@ STEPS="${SOAK_STEPS:-asan tsan fuzz memory wire kill repeat pythons releases}"
 RELEASES="${SOAK_RELEASES:-trixie forky}"
 REPORT="docs/soak-report.md"
 LOGS="$ROOT/build/soak-logs"
-mkdir -p "$LOGS"
+ROWS="$ROOT/build/soak-rows"
+mkdir -p "$LOGS" "$ROWS"
 
-rows=()
 failed=0
+commit="$(git rev-parse --short HEAD 2>/dev/null || echo "not under git")"
+if [ -n "$(git status --porcelain -- . ":!$REPORT" 2>/dev/null)" ]; then commit="$commit with uncommitted changes"; fi
 
-# step NAME DETAIL CMD…: runs CMD with its output in a log, notes outcome and time.
+# row GROUP NAME OUTCOME TIME WHAT: keeps one row of the report, in place of an earlier one of that name.
+row() {
+  local order
+  order="$(echo "asan tsan fuzz memory wire kill repeat pythons releases" | tr ' ' '\n' | grep -nx "$1" | cut -d: -f1)"
+  echo "| $2 | $3 | $4 | $5 | $commit, $(date -u +%Y-%m-%d\ %H:%M) |" >"$ROWS/$order-$(slug "$2")"
+  write_report
+}
+slug() { echo "$1" | tr -cs 'A-Za-z0-9.\n' '-' | sed 's/-$//'; }
+
+write_report() {
+  local cpu
+  cpu="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n1)"
+  {
+    echo "# Soak report"
+    echo
+    echo "Written by \`make soak\`; do not edit. Each row is that step's last run, with its commit and its time (UTC)."
+    echo
+    echo "| | |"
+    echo "|---|---|"
+    echo "| machine | ${cpu:-unknown CPU}, $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $(uname -sr) |"
+    echo "| system | $(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}"), $("$PY" -V), $(c++ --version | head -n1) |"
+    echo "| FFmpeg | $(pkg-config --modversion libavcodec 2>/dev/null | sed 's/^/libavcodec /'), PyAV $("$PY" -c 'import av; print(av.__version__)') |"
+    echo "| verdict | $(if grep -q 'failed' "$ROWS"/*; then echo "**something failed**"; else echo "everything that ran passed"; fi) |"
+    echo
+    echo "| step | outcome | time | what | commit, end |"
+    echo "|---|---|---|---|---|"
+    cat "$ROWS"/*
+  } >"$REPORT"
+}
+
+# step GROUP NAME DETAIL CMD…: runs CMD with its output in a log, notes outcome and time.
 step() {
-  local name="$1" detail="$2" log begin outcome status=0
-  shift 2
-  log="$LOGS/$(echo "$name" | tr -cs 'A-Za-z0-9.\n' '-' | sed 's/-$//').log"
+  local group="$1" name="$2" detail="$3" log begin outcome status=0
+  shift 3
+  log="$LOGS/$(slug "$name").log"
   say "$name"
   begin=$SECONDS
   # Not `if "$@"`: that would switch `set -e` off inside the command.
@@ -43,10 +76,10 @@ step() {
   # A step may leave its figures in its last line that starts with "soak:".
   local figures
   figures="$(grep -a '^soak: ' "$log" | sed 's/^soak: //' | paste -sd ';' | sed 's/;/; /g' || true)"
-  rows+=("| $name | $outcome | $((SECONDS - begin)) s | ${detail}${figures:+: $figures} |")
+  row "$group" "$name" "$outcome" "$((SECONDS - begin)) s" "${detail}${figures:+: $figures}"
   echo "   $outcome in $((SECONDS - begin)) s${figures:+: $figures}; log: ${log#"$ROOT/"}"
 }
-note() { rows+=("| $1 | $2 | | $3 |"); echo "   $1: $2 ($3)"; }
+note() { row "$1" "$2" "$3" "" "$4"; echo "   $2: $3 ($4)"; }
 
 wants() { case " $STEPS " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
@@ -131,45 +164,45 @@ ensure_venv
 ensure_group build test
 install_native
 
-if wants asan; then step "ASan + UBSan" "C++ tests, leaks included" sanitized asan; fi
-if wants tsan; then step "TSan" "C++ tests" sanitized tsan; fi
+if wants asan; then step asan "ASan + UBSan" "C++ tests, leaks included" sanitized asan; fi
+if wants tsan; then step tsan "TSan" "C++ tests" sanitized tsan; fi
 
 if wants fuzz; then
   if compgen -G "cpp/tests/fuzz_*.cpp" >/dev/null; then
     need_clang
     rm -f build/fuzz/fuzz/fuzz_*
-    step "fuzz targets build" "$CLANG, ASan + UBSan" \
+    step fuzz "fuzz targets build" "$CLANG, ASan + UBSan" \
       bash -c "cmake --preset fuzz -DCMAKE_CXX_COMPILER='$CLANG' && cmake --build --preset fuzz --parallel $JOBS"
     for target in build/fuzz/fuzz/fuzz_*; do
       if [ -x "$target" ]; then
-        step "fuzz $(basename "$target")" "libFuzzer, $MINUTES min" fuzz "$ROOT/$target"
+        step fuzz "fuzz $(basename "$target")" "libFuzzer, $MINUTES min" fuzz "$ROOT/$target"
       fi
     done
   else
-    note "fuzzing" "not run" "there is no cpp/tests/fuzz_*.cpp"
+    note fuzz "fuzzing" "not run" "there is no cpp/tests/fuzz_*.cpp"
   fi
 fi
 
 if wants memory; then
   for backend in native python; do
-    step "memory, $backend" "20,000 unthrottled pattern frames, twice" \
+    step memory "memory, $backend" "20,000 unthrottled pattern frames, twice" \
       memory "$backend"
   done
 fi
 
 if wants wire; then
-  step "wire" "garbage, truncation, floods, slow-loris, oversize against a running hub, $MINUTES min" \
+  step wire "wire" "garbage, truncation, floods, slow-loris, oversize against a running hub, $MINUTES min" \
     "$PY" tests/soak_wire.py "$((MINUTES > 0 ? MINUTES : 1))"
 fi
 
 if wants kill; then
-  step "kill storm" "hub, agent, worker and viewer, with keys held down" "$PY" tests/soak_kill.py 50
+  step kill "kill storm" "hub, agent, worker and viewer, with keys held down" "$PY" tests/soak_kill.py 50
 fi
 
 if wants repeat; then
-  step "C++ tests × $REPEATS" "until one fails" bash -c "cmake --preset tests && \
+  step repeat "C++ tests, repeated" "$REPEATS times, until one fails" bash -c "cmake --preset tests && \
     cmake --build --preset tests --parallel $JOBS && ctest --preset tests --repeat until-fail:$REPEATS"
-  step "Python tests × $REPEATS" "native and fallback" repeat_python "$REPEATS"
+  step repeat "Python tests, repeated" "native and fallback" repeat_python "$REPEATS"
 fi
 
 if wants pythons; then
@@ -177,13 +210,13 @@ if wants pythons; then
   found=()
   while read -r version exe; do
     found+=("$version")
-    step "Python $version" "$("$exe" -V 2>&1), native core, all but slow tests" on_python "$version" "$exe"
+    step pythons "Python $version" "$("$exe" -V 2>&1), native core, all but slow tests" on_python "$version" "$exe"
   done < <(other_pythons)
   this="$("$PY" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
   for version in 3.11 3.12 3.13 3.14; do
     case " ${found[*]:-} $this " in
       *" $version "*) ;;
-      *) note "Python $version" "not run" "not on this machine" ;;
+      *) note pythons "Python $version" "not run" "not on this machine" ;;
     esac
   done
 fi
@@ -197,36 +230,13 @@ print(av.__version__)"), $(c++ --version | head -n1), libavcodec $(pkg-config --
 if wants releases; then
   for release in $RELEASES; do
     if [ "$(id -u)" -eq 0 ]; then
-      step "Debian $release" "make test" on_release "$release"
+      step releases "Debian $release" "make test" on_release "$release"
     else
-      note "Debian $release" "not run" "needs root"
+      note releases "Debian $release" "not run" "needs root"
     fi
   done
 fi
 
-# ---- the report --------------------------------------------------------------------------------
-commit="$(git rev-parse --short HEAD 2>/dev/null || echo "not under git")"
-if [ -n "$(git status --porcelain -- . ":!$REPORT" 2>/dev/null)" ]; then commit="$commit with uncommitted changes"; fi
-cpu="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n1)"
-{
-  echo "# Soak report"
-  echo
-  echo "Written by \`make soak\`; do not edit."
-  echo
-  echo "| | |"
-  echo "|---|---|"
-  echo "| date | $(date -u +%Y-%m-%d\ %H:%M) UTC |"
-  echo "| commit | $commit |"
-  echo "| machine | ${cpu:-unknown CPU}, $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $(uname -sr) |"
-  echo "| system | $(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}"), $("$PY" -V), $(c++ --version | head -n1) |"
-  echo "| FFmpeg | $(pkg-config --modversion libavcodec 2>/dev/null | sed 's/^/libavcodec /'), PyAV $("$PY" -c 'import av; print(av.__version__)') |"
-  echo "| steps asked for | $STEPS; $MINUTES min a fuzz target, $REPEATS repeats |"
-  echo "| verdict | $(if [ $failed -eq 0 ]; then echo "everything that ran passed"; else echo "**something failed**"; fi) |"
-  echo
-  echo "| step | outcome | time | what |"
-  echo "|---|---|---|---|"
-  printf '%s\n' "${rows[@]}"
-} >"$REPORT"
 say "wrote $REPORT"
 cat "$REPORT"
 exit $failed
