@@ -199,7 +199,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         start += value
     left.set_yticks([0], ["typing"])
     left.set_xlabel("ms, median of each stage")
-    left.legend(loc="upper right")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=4, frameon=False)
     for label in ("keys", "switches"):
         values = np.sort(result["keys"]["ms"] if label == "keys" else result["switches"])
         title = "key → picture" if label == "keys" else "switch → picture"

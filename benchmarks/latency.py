@@ -269,7 +269,7 @@ def plot(results: list[Result], path: Path) -> None:
         right.plot(values, np.linspace(0, 100, len(values)), label=label)
     left.set_yticks(range(len(results)), [result.title for result in results])
     left.set_xlabel("ms, median of each stage")
-    left.legend(loc="lower right")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=3, frameon=False)
     right.set_xlabel("ms")
     right.set_ylabel("% of the pictures")
     right.set_xlim(left=0)

@@ -44,10 +44,11 @@ async def browser(**options):
 
 
 @contextlib.asynccontextmanager
-async def console(it, role="control", *, platform="", without=(), **options):
+async def console(it, role="control", *, platform="", without=(), before=None, **options):
     """The console with somebody logged in; whatever it complains about is an error.
 
-    `platform` is what the page takes the system for; `without` names parts of the browser that it shall lack.
+    `platform` is what the page takes the system for; `without` names parts of the browser that it shall lack;
+    `before` is an address and what stands in for it, as for Playwright's `route`.
     """
     complaints = []
     async with browser(**options) as context:
@@ -56,6 +57,8 @@ async def console(it, role="control", *, platform="", without=(), **options):
             await page.add_init_script(
                 f"Object.defineProperty(navigator, 'platform', {{ get: () => {platform!r} }})"
             )
+        if before is not None:
+            await context.route(*before)
         for name in without:
             await page.add_init_script(f"delete globalThis.{name}")
 
