@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kReopenPause{50};
 
 }  // namespace
 
-void Pipeline::capture_loop(std::promise<void>& opened) {
+void Pipeline::capture_loop(std::promise<Outcome>& opened) {
   name_this_thread("kvm-capture");
   std::shared_ptr<FrameSource> source;
   try {
@@ -31,10 +31,10 @@ void Pipeline::capture_loop(std::promise<void>& opened) {
     width_ = source->width();
     height_ = source->height();
   } catch (...) {
-    opened.set_exception(std::current_exception());
+    opened.set_value(current_error(ErrorKind::kCapture));
     return;
   }
-  opened.set_value();
+  opened.set_value(std::nullopt);
 
   std::int64_t next_ns = 0;
   while (!stop_) {
@@ -140,9 +140,9 @@ void Pipeline::reconfigure(Reconfigure& request) {
       ++epoch_;
     }
     old->close();
-    request.done.set_value();
+    request.done.set_value(std::nullopt);
   } catch (...) {
-    request.done.set_exception(std::current_exception());
+    request.done.set_value(current_error(ErrorKind::kCapture));
   }
 }
 

@@ -22,7 +22,7 @@ constexpr std::size_t kSmallChangeTiles = 64;
 
 }  // namespace
 
-void Pipeline::encode_loop(std::promise<void>& opened) {
+void Pipeline::encode_loop(std::promise<Outcome>& opened) {
   name_this_thread("kvm-encode");
   const auto mirror_stage = [this] {  // mutex_ held
     encoder_name_ = stage_.encoder_name();
@@ -43,10 +43,10 @@ void Pipeline::encode_loop(std::promise<void>& opened) {
     const std::lock_guard lock(mutex_);
     mirror_stage();
   } catch (...) {
-    opened.set_exception(std::current_exception());
+    opened.set_value(current_error(ErrorKind::kEncoder));
     return;
   }
-  opened.set_value();
+  opened.set_value(std::nullopt);
 
   std::unique_lock lock(mutex_);
   while (!stop_) {

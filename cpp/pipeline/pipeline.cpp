@@ -39,12 +39,13 @@ void Pipeline::start() {
   if (started_ || stop_)
     throw Error(ErrorKind::kClosed, "a pipeline can be started once; make a new one");
   started_ = true;
-  const auto run = [this](std::thread& thread, void (Pipeline::*loop)(std::promise<void>&)) {
-    std::promise<void> opened;
-    std::future<void> result = opened.get_future();
+  const auto run = [this](std::thread& thread, void (Pipeline::*loop)(std::promise<Outcome>&)) {
+    std::promise<Outcome> opened;
+    std::future<Outcome> result = opened.get_future();
     thread = std::thread(
         [this, loop, promise = std::move(opened)]() mutable { (this->*loop)(promise); });
-    result.get();  // opening happens on the thread that owns the object; its error is thrown here
+    // Opening happens on the thread that owns the object; its error is thrown here.
+    if (const Outcome failed = result.get()) throw Error(*failed);
   };
   try {
     run(capture_thread_, &Pipeline::capture_loop);
@@ -99,8 +100,7 @@ void Pipeline::end_consumers(const std::optional<Error>& error) {
   }
   for (const auto& consumer : consumers) consumer->end(error);
   if (abandoned) {
-    abandoned->done.set_exception(
-        std::make_exception_ptr(Error(ErrorKind::kClosed, "the stream has ended")));
+    abandoned->done.set_value(Error(ErrorKind::kClosed, "the stream has ended"));
   }
   cursors_.notify_all();
   pictures_.notify_all();
@@ -126,7 +126,7 @@ std::shared_ptr<Subscription> Pipeline::subscribe(std::size_t capacity) {
 }
 
 void Pipeline::update(const PipelineUpdate& update) {
-  std::future<void> done;
+  std::future<Outcome> done;
   {
     const std::lock_guard lock(mutex_);
     if (ended_) throw Error(ErrorKind::kClosed, "the stream has ended");
@@ -154,7 +154,8 @@ void Pipeline::update(const PipelineUpdate& update) {
     }
   }
   demand_changed();
-  if (done.valid()) done.get();
+  if (!done.valid()) return;
+  if (const Outcome failed = done.get()) throw Error(*failed);
 }
 
 void Pipeline::request_keyframe() {

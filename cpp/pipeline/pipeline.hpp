@@ -101,11 +101,11 @@ class Pipeline {
   };
   struct Reconfigure {
     StreamConfig config;
-    std::promise<void> done;
+    std::promise<Outcome> done;
   };
 
-  void capture_loop(std::promise<void>& opened);
-  void encode_loop(std::promise<void>& opened);
+  void capture_loop(std::promise<Outcome>& opened);
+  void encode_loop(std::promise<Outcome>& opened);
   // Capture thread.
   void publish(Frame frame);
   void publish(const CursorUpdate& cursor);
