@@ -5,8 +5,9 @@
 // FILE: raw B G R X pictures without padding, one after the other. For each crf (23 when none is
 // given) every encoder codes the sequence three times, in turns; the table shows the CPU of a
 // picture (medians; all threads) for comparing it with the one before and for conversion + encode,
-// the size of a P picture, and PSNR of luma and chroma after libavcodec has decoded it. The first
-// picture, an IDR, is left out.
+// the time from picture to access unit ("wall"), the size of a P picture, and PSNR of luma and
+// chroma after libavcodec has decoded it. The first picture, an IDR, is left out. "screen, 2" is
+// our own encoder with two slices at once.
 extern "C" {
 #include <libavcodec/avcodec.h>
 }
@@ -25,6 +26,7 @@ extern "C" {
 #include "convert/convert.hpp"
 #include "encode/avcodec/ffmpeg.hpp"
 #include "encode/ladder.hpp"
+#include "encode/screen/screen_encoder.hpp"
 
 namespace {
 
@@ -33,10 +35,14 @@ using namespace kvm;
 constexpr int kPasses = 3;
 constexpr std::int64_t kPictureNs = 16'666'667;
 
-double cpu_ms() {
+double clock_ms(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  clock_gettime(clock, &now);
   return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) * 1e-6;
+}
+
+double cpu_ms() {
+  return clock_ms(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 double median(std::vector<double> values) {
@@ -108,14 +114,24 @@ class Judge {
 struct Figures {
   std::vector<double> compare_ms;
   std::vector<double> encode_ms;
+  std::vector<double> wall_ms;
   double bytes = 0;
   double luma_psnr = 0;
   double chroma_psnr = 0;
 };
 
-void code(Sequence& sequence, const std::string& name, double crf, bool judge, Figures& figures) {
+struct Contestant {
+  std::string encoder;
+  int slices = 1;  // of our own
+  [[nodiscard]] std::string name() const {
+    return slices > 1 ? encoder + ", " + std::to_string(slices) : encoder;
+  }
+};
+
+void code(Sequence& sequence, const Contestant& candidate, double crf, bool judge,
+          Figures& figures) {
   StreamConfig config;
-  config.encoder = name;
+  config.encoder = candidate.encoder;
   config.use_hardware_encoder = false;
   config.crf = crf;
   config.bitrate = 200'000'000;
@@ -123,7 +139,14 @@ void code(Sequence& sequence, const std::string& name, double crf, bool judge, F
                        sequence.width, sequence.height};
   std::vector<std::string> notes;
   Ladder ladder(default_candidates({}), std::make_shared<LogRing>());
-  const auto encoder = ladder.open(format, config, notes);
+  std::unique_ptr<Encoder> encoder;
+  if (candidate.encoder == "screen") {
+    encoder = std::make_unique<screen::ScreenEncoder>(screen::Slicing{.most = candidate.slices});
+    format.pixel_format = PixelFormat::kBgra;
+    encoder->open(format, config, notes);
+  } else {
+    encoder = ladder.open(format, config, notes);
+  }
   const bool bgra = format.pixel_format == PixelFormat::kBgra;
   YuvPicture input(bgra ? PixelFormat::kI420 : format.pixel_format, sequence.width,
                    sequence.height);
@@ -136,6 +159,7 @@ void code(Sequence& sequence, const std::string& name, double crf, bool judge, F
     const double begin = cpu_ms();
     if (i > 0) trim_equal_tiles(sequence.picture(i - 1), now, damage);
     const double compared = cpu_ms();
+    const double began = clock_ms(CLOCK_MONOTONIC);
     if (!bgra) convert_tiles(now, damage, input);
     EncodeHints hints;
     hints.keyframe = i == 0;
@@ -144,9 +168,10 @@ void code(Sequence& sequence, const std::string& name, double crf, bool judge, F
     hints.pts_us = hints.wall_ns / 1000;
     const EncodeResult result = encoder->encode(bgra ? now : input.planes(), hints);
     const double encoded = cpu_ms();
+    const double ended = clock_ms(CLOCK_MONOTONIC);
     const auto* unit = std::get_if<AccessUnit>(&result);
     if (unit == nullptr) {
-      std::fprintf(stderr, "%s gave no access unit\n", name.c_str());
+      std::fprintf(stderr, "%s gave no access unit\n", candidate.name().c_str());
       std::exit(1);
     }
     if (judge) {
@@ -156,6 +181,7 @@ void code(Sequence& sequence, const std::string& name, double crf, bool judge, F
     } else if (i > 0) {
       figures.compare_ms.push_back(compared - begin);
       figures.encode_ms.push_back(encoded - compared);
+      figures.wall_ms.push_back(ended - began);
     }
   }
   if (!judge) return;
@@ -187,22 +213,22 @@ int main(int argc, char** argv) {
   for (int i = 4; i < argc; ++i) crfs.push_back(std::atof(argv[i]));
   if (crfs.empty()) crfs.push_back(23);
   std::printf(
-      "| encoder | crf | compare ms | convert + encode ms | kB/P | PSNR-Y | PSNR-UV |\n"
-      "|---|---:|---:|---:|---:|---:|---:|\n");
-  const std::vector<std::string> names{"screen", "libx264"};
+      "| encoder | crf | compare ms | convert + encode ms | wall ms | kB/P | PSNR-Y | PSNR-UV |\n"
+      "|---|---:|---:|---:|---:|---:|---:|---:|\n");
+  const std::vector<Contestant> candidates{{"screen"}, {"screen", 2}, {"libx264"}};
   for (const double crf : crfs) {
-    std::vector<Figures> figures(names.size());
+    std::vector<Figures> figures(candidates.size());
     for (int pass = 0; pass < kPasses; ++pass) {
-      for (std::size_t i = 0; i < names.size(); ++i)
-        code(sequence, names[i], crf, false, figures[i]);
+      for (std::size_t i = 0; i < candidates.size(); ++i)
+        code(sequence, candidates[i], crf, false, figures[i]);
     }
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      code(sequence, names[i], crf, true, figures[i]);
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      code(sequence, candidates[i], crf, true, figures[i]);
       const Figures& found = figures[i];
-      std::printf("| %s | %g | %.2f | %.2f | %.2f | %.2f | %.2f |\n", names[i].c_str(), crf,
-                  median(found.compare_ms), median(found.encode_ms),
-                  found.bytes / 1000 / static_cast<double>(count - 1), found.luma_psnr,
-                  found.chroma_psnr);
+      std::printf(
+          "| %s | %g | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |\n", candidates[i].name().c_str(),
+          crf, median(found.compare_ms), median(found.encode_ms), median(found.wall_ms),
+          found.bytes / 1000 / static_cast<double>(count - 1), found.luma_psnr, found.chroma_psnr);
     }
   }
   return 0;

@@ -24,6 +24,15 @@ void TileMap::subtract(const TileMap& other) noexcept {
   }
 }
 
+TileMap TileMap::rows_only(int begin, int end) const {
+  TileMap some(width_, height_);
+  if (begin >= end) return some;
+  const auto cols = static_cast<std::ptrdiff_t>(cols_);
+  std::copy(marks_.begin() + begin * cols, marks_.begin() + end * cols,
+            some.marks_.begin() + begin * cols);
+  return some;
+}
+
 bool TileMap::intersects(const Rect& rect) const noexcept {
   const Rect inside = intersect(rect, {0, 0, width_, height_});
   if (inside.empty()) return false;

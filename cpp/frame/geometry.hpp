@@ -61,6 +61,8 @@ class TileMap {
   void merge(const TileMap& other) noexcept;
   // Takes away every tile of `other` (same size).
   void subtract(const TileMap& other) noexcept;
+  // The marks of rows `begin` to `end` alone.
+  [[nodiscard]] TileMap rows_only(int begin, int end) const;
   [[nodiscard]] bool intersects(const Rect& rect) const noexcept;
   [[nodiscard]] bool any() const noexcept;
   [[nodiscard]] std::size_t count() const noexcept;

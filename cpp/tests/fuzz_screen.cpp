@@ -99,7 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   format.pixel_format = PixelFormat::kBgra;
   format.bgra_width = width;
   format.bgra_height = height;
-  screen::ScreenEncoder encoder;
+  screen::ScreenEncoder encoder({.most = 1 + static_cast<int>(size % 4), .least_tiles = 1});
   std::vector<std::string> notes;
   encoder.open(format, config, notes);
   Decoder decoder;

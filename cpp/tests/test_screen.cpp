@@ -14,6 +14,7 @@ namespace kvm {
 namespace {
 
 using screen::ScreenEncoder;
+using screen::Slicing;
 using test::Canvas;
 using test::Decoded;
 using test::Decoder;
@@ -50,8 +51,8 @@ bool same_plane(const std::uint8_t* ours, std::ptrdiff_t stride, const std::uint
 // Encodes, decodes, compares all three planes; the access unit and the decoder's picture.
 class Exact {
  public:
-  Exact(const Canvas& canvas, const StreamConfig& config)
-      : session_(std::make_unique<ScreenEncoder>(), canvas, config) {}
+  Exact(const Canvas& canvas, const StreamConfig& config, const Slicing& slicing = {})
+      : session_(std::make_unique<ScreenEncoder>(slicing), canvas, config) {}
   Decoded encode(const Canvas& canvas, const TileMap* damage = nullptr, bool keyframe = false,
                  int refine_step = 0) {
     session_.wait_ms(16.7);
@@ -162,6 +163,57 @@ TEST_CASE("what it keeps is what a decoder shows: every kind of change, every qu
   }
 }
 
+int slices_of(const AccessUnit& unit) {
+  int count = 0;
+  for_each_nal(unit.data, [&](const NalUnit& nal) {
+    const int type = nal.bytes[0] & 31;
+    count += type == 1 || type == 5 ? 1 : 0;
+    return true;
+  });
+  return count;
+}
+
+TEST_CASE("a large change is cut into slices, a small one is not") {
+  for (int most = 1; most <= 8; ++most) {
+    CAPTURE(most);
+    std::mt19937 random(4);
+    Canvas canvas(PixelFormat::kI420, 326, 250);  // 16 rows of 21 macroblocks
+    canvas.draw_text(whole(canvas), 1);
+    colour(canvas, random);
+    Exact exact(canvas, quality(26), {.most = most, .least_tiles = 20});
+    exact.encode(canvas);
+    CHECK(slices_of(exact.unit) == most);
+    const TileMap all = tiles_of(canvas, whole(canvas));
+    const TileMap none(canvas.width(), canvas.height());
+    for (const int rows : {16, 3, 34, 1, 90, 16}) {
+      CAPTURE(rows);
+      scroll(canvas, whole(canvas), rows, static_cast<unsigned>(rows));
+      exact.encode(canvas, &all, rows == 90);
+      CHECK(slices_of(exact.unit) == most);
+      exact.encode(canvas, &none, false, 2);
+      const Rect corner{300, 10, 20, 30};
+      canvas.draw_text(corner, static_cast<unsigned>(rows));
+      const TileMap few = tiles_of(canvas, corner);
+      exact.encode(canvas, &few);
+      CHECK(slices_of(exact.unit) == 1);
+    }
+  }
+}
+
+TEST_CASE("more slices than rows, and all that changed in one row") {
+  Canvas canvas(PixelFormat::kI420, 640, 32);
+  canvas.draw_text(whole(canvas), 1);
+  Exact exact(canvas, quality(26), {.most = 8, .least_tiles = 1});
+  exact.encode(canvas);
+  CHECK(slices_of(exact.unit) == 2);
+  for (const int y : {0, 16}) {
+    canvas.draw_text({0, y, 640, 16}, 7);
+    const TileMap damage = tiles_of(canvas, {0, y, 640, 16});
+    exact.encode(canvas, &damage);
+    CHECK(slices_of(exact.unit) >= 1);
+  }
+}
+
 TEST_CASE("BGRA of any size gives the stream of its I420, held pictures included") {
   for (const auto& [width, height] : {std::pair{1, 1}, {17, 33}, {203, 121}, {320, 240}}) {
     CAPTURE(width);
@@ -263,11 +315,11 @@ TEST_CASE("every instruction set gives the same bits") {
 
 TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them") {
   for (const auto& [width, height] :
-       {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}}) {
+       {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}, {8192, 4320}}) {
     CAPTURE(width);
     Canvas canvas(PixelFormat::kI420, width, height);
     canvas.draw_text(whole(canvas), 3);
-    Exact exact(canvas, quality(23));
+    Exact exact(canvas, quality(23), {.most = 3});
     exact.encode(canvas);
     bool seen = false;
     for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
@@ -285,6 +337,11 @@ TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them")
     canvas.draw_text({0, 0, width / 2, height}, 4);
     const TileMap damage = tiles_of(canvas, whole(canvas));
     exact.encode(canvas, &damage);
+    const Rect last{width - 1, height - 1, 1,
+                    1};  // after as long a run of skipped ones as there is
+    canvas.draw_text(last, 5);
+    const TileMap one = tiles_of(canvas, last);
+    exact.encode(canvas, &one);
   }
 }
 

@@ -158,8 +158,10 @@ class Desktop {
 // An encoder, a decoder and the clock between them.
 class Viewer {
  public:
-  Viewer(BgraScreen& screen, const StreamConfig& config)
-      : screen_(screen), truth_(PixelFormat::kI420, screen.width(), screen.height()) {
+  Viewer(BgraScreen& screen, const StreamConfig& config, const screen::Slicing& slicing)
+      : screen_(screen),
+        encoder_(slicing),
+        truth_(PixelFormat::kI420, screen.width(), screen.height()) {
     std::vector<std::string> notes;
     encoder_.open({truth_.coded_width(), truth_.coded_height(), PixelFormat::kBgra, screen.width(),
                    screen.height()},
@@ -217,8 +219,8 @@ class Viewer {
     return true;
   }
   BgraScreen& screen_;
-  YuvPicture truth_;
   ScreenEncoder encoder_;
+  YuvPicture truth_;
   test::Decoder decoder_;
   test::Decoded shown_;
   std::int64_t now_ns_ = 1'000'000'000;
@@ -242,7 +244,8 @@ TEST_CASE("a made-up desktop, bit for bit, and sharp once it rests") {
     config.crf = pick(0, 51);
     config.bitrate = 100'000 << pick(0, 10);
     Desktop desktop(width, height, static_cast<unsigned>(random()));
-    Viewer viewer(desktop.screen(), config);
+    Viewer viewer(desktop.screen(), config,
+                  {.most = pick(1, 8), .least_tiles = static_cast<std::size_t>(pick(1, 60))});
     const TileMap none(width, height);
     for (int i = 0; i < kPerDesktop - 10; ++i) {
       CAPTURE(i);

@@ -143,7 +143,7 @@ void write_slice_header(SliceBits& out, const SliceHeader& header) {
   out.reserve(64);
   constexpr std::uint32_t kAllP = 5;
   constexpr std::uint32_t kAllI = 7;
-  out.ue(0);  // first_mb_in_slice
+  out.ue(header.first_macroblock);
   out.ue(header.idr ? kAllI : kAllP);
   out.ue(0);  // pic_parameter_set_id
   out.put(static_cast<std::uint32_t>(header.frame_num), kFrameNumBits);

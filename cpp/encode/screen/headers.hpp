@@ -27,6 +27,7 @@ void choose_level(StreamHeader& header);
 inline constexpr int kFrameNumBits = 8;
 
 struct SliceHeader {
+  std::uint32_t first_macroblock = 0;
   bool idr = false;
   int frame_num = 0;   // modulo 1 << kFrameNumBits
   int idr_pic_id = 0;  // differs between IDR pictures that follow each other

@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "convert/convert.hpp"
 #include "encode/presets.hpp"
+#include "encode/rate.hpp"
 
 namespace kvm {
 namespace screen {
@@ -37,6 +38,10 @@ void bring_up(const Planes& from, Planes& to, const TileMap& tiles) {
 }
 
 }  // namespace
+
+Slicing slicing_of_this_machine() noexcept {
+  return {.most = software_threads()};
+}
 
 UpdateResult ScreenEncoder::update(const RateSettings& rate) {
   rate_ = rate;
@@ -69,7 +74,10 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   owed_ = last_changed_;
   sharpened_ = last_changed_;
   next_sharpened_ = 0;
-  coder_ = SliceCoder(cols_, rows_);
+  map_ = MacroblockMap(cols_, rows_);
+  slices_.assign(static_cast<std::size_t>(std::clamp(slicing_.most, 1, rows_)),
+                 Slice{SliceCoder(map_), {}});
+  workers_ = std::make_unique<Workers>(static_cast<int>(slices_.size()) - 1, "kvm-slice");
   detail_ = DetailMap(format.width, format.height);
   rate_ = {config.fps, config.bitrate, config.crf};
   quantiser_ = Quantiser(aim_of(rate_), Quantiser::Unchanged::kLeftAlone);
@@ -124,12 +132,37 @@ void ScreenEncoder::repeat_edges(const TileMap& tiles, const Planes& to) const {
   }
 }
 
-void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser) {
+std::vector<ScreenEncoder::Rows> ScreenEncoder::cut(const TileMap& tiles) const {
+  const std::size_t total = tiles.count();
+  const std::size_t pieces = std::clamp<std::size_t>(
+      total / std::max<std::size_t>(slicing_.least_tiles, 1), 1, slices_.size());
+  std::vector<Rows> ranges;
+  std::size_t seen = 0;
+  int begin = 0;
+  for (int row = 0; row < rows_; ++row) {
+    const std::uint8_t* marks = tiles.row_ptr(row);
+    seen += static_cast<std::size_t>(std::count(marks, marks + cols_, std::uint8_t{1}));
+    const bool last = row == rows_ - 1;
+    const bool full = seen * pieces >= total * (ranges.size() + 1);
+    if (last || (full && ranges.size() + 1 < pieces)) {
+      ranges.push_back({begin, row + 1});
+      begin = row + 1;
+    }
+  }
+  return ranges;
+}
+
+template <typename Fn>
+void ScreenEncoder::share(const std::vector<Rows>& ranges, Fn&& fn) {
+  workers_->run(static_cast<int>(ranges.size()), [&](int piece) {
+    const auto i = static_cast<std::size_t>(piece);
+    fn(i, ranges[i]);
+  });
+}
+
+void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser,
+                                 std::vector<std::uint8_t>& annexb) {
   const std::size_t old = 1 - current_;
-  const SliceHeader header{
-      .idr = idr, .frame_num = frame_num_, .idr_pic_id = idr_pic_id_, .quantiser = quantiser};
-  bits_.clear();
-  write_slice_header(bits_, header);
   SliceSetup setup{.intra = idr,
                    .quantiser = quantiser,
                    .vertical_reach = header_.vertical_reach,
@@ -142,26 +175,47 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
     setup.displacements =
         displacement_.find(source_[current_][0], source_[old][0], tiles, header_.vertical_reach);
   }
-  coder_.begin(setup, bits_);
-  for (int row = 0; row < rows_; ++row) {
+  map_.begin_picture();
+  const std::vector<Rows> ranges = cut(tiles);
+  share(ranges,
+        [&](std::size_t i, Rows rows) { code_rows(slices_[i], setup, rows, refine, tiles); });
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    append_slice(annexb, slices_[i].bits.finish(), idr);
+  }
+}
+
+void ScreenEncoder::code_rows(Slice& slice, const SliceSetup& picture, Rows rows, bool refine,
+                              const TileMap& tiles) {
+  SliceSetup setup = picture;
+  setup.first_row = rows.begin;
+  slice.bits.clear();
+  write_slice_header(slice.bits, {.first_macroblock = static_cast<std::uint32_t>(rows.begin) *
+                                                      static_cast<std::uint32_t>(cols_),
+                                  .idr = setup.intra,
+                                  .frame_num = frame_num_,
+                                  .idr_pic_id = idr_pic_id_,
+                                  .quantiser = setup.quantiser});
+  SliceCoder& coder = slice.coder;
+  coder.begin(setup, slice.bits);
+  for (int row = rows.begin; row < rows.end; ++row) {
     const std::uint8_t* changed = tiles.row_ptr(row);
     const std::uint8_t* coarse = sharpened_.row_ptr(row);
     for (int col = 0; col < cols_;) {
       int end = col;
       if (coarse[col] != 0 || (refine && changed[col] != 0)) {
-        coder_.refine(col, row, coarse[col] != 0 ? sharp_quantiser() : quantiser);
+        coder.refine(col, row, coarse[col] != 0 ? sharp_quantiser() : setup.quantiser);
         ++end;
       } else if (changed[col] != 0) {
         while (end < cols_ && changed[end] != 0 && coarse[end] == 0) ++end;
-        coder_.code(col, end, row);
+        coder.code(col, end, row);
       } else {
         while (end < cols_ && (changed[end] | coarse[end]) == 0) ++end;
-        coder_.skip(col, end, row);
+        coder.skip(col, end, row);
       }
       col = end;
     }
   }
-  coder_.end();
+  coder.end();
 }
 
 int ScreenEncoder::sharp_quantiser() const {
@@ -183,7 +237,7 @@ void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
     next_sharpened_ = (next_sharpened_ + 1) % count;
     const int col = next_sharpened_ % cols_;
     const int row = next_sharpened_ / cols_;
-    if (tiles.at(col, row) || coder_.quality(col, row) <= sharp_quantiser()) continue;
+    if (tiles.at(col, row) || map_.quality(col, row) <= sharp_quantiser()) continue;
     sharpened_.set(col, row);
     ++chosen;
   }
@@ -207,8 +261,10 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
   const std::size_t old = current_;
   const std::size_t next = 1 - current_;
   last_changed_.subtract(tiles);
-  bring_up(source_[old], source_[next], last_changed_);
-  take_source(planes, tiles, source_[next]);
+  share(cut(tiles), [&](std::size_t, Rows rows) {
+    bring_up(source_[old], source_[next], last_changed_.rows_only(rows.begin, rows.end));
+    take_source(planes, tiles.rows_only(rows.begin, rows.end), source_[next]);
+  });
   detail_.update(source_[next].as_cpu_planes(), idr ? nullptr : &tiles);
   const int quantiser = std::max(
       kFinestQuantiser, quantiser_.choose(kind, hints.refine_step, detail_, hints.wall_ns));
@@ -224,7 +280,7 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
     if (refine) {
       for (int row = 0; row < rows_; ++row) {
         for (int col = 0; col < cols_; ++col) {
-          if (coder_.quality(col, row) > quantiser) tiles.set(col, row);
+          if (map_.quality(col, row) > quantiser) tiles.set(col, row);
         }
       }
     } else if (!idr) {
@@ -237,15 +293,12 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
   }
 
   if (idr) frame_num_ = 0;
-  code_picture(idr, refine, tiles, quantiser);
   AccessUnit unit;
   unit.pts_us = hints.pts_us;
   unit.keyframe = idr;
-  if (idr) {
-    unit.data = parameter_sets(header_);
-    idr_pic_id_ = 1 - idr_pic_id_;
-  }
-  append_slice(unit.data, bits_.finish(), idr);
+  if (idr) unit.data = parameter_sets(header_);
+  code_picture(idr, refine, tiles, quantiser, unit.data);
+  if (idr) idr_pic_id_ = 1 - idr_pic_id_;
   frame_num_ = (frame_num_ + 1) % (1 << kFrameNumBits);
   has_reference_ = true;
   const auto bits = static_cast<std::int64_t>(unit.data.size()) * 8;

@@ -4,6 +4,7 @@
 #include <array>
 #include <memory>
 
+#include "base/workers.hpp"
 #include "encode/encoder.hpp"
 #include "encode/quantiser.hpp"
 #include "encode/screen/displacement.hpp"
@@ -13,8 +14,16 @@
 namespace kvm {
 namespace screen {
 
+// Large changes are cut into slices that are coded at the same time.
+struct Slicing {
+  int most = 1;                   // slices of a picture; as many threads
+  std::size_t least_tiles = 800;  // changed macroblocks that are worth waking a thread for
+};
+[[nodiscard]] Slicing slicing_of_this_machine() noexcept;
+
 class ScreenEncoder final : public Encoder {
  public:
+  explicit ScreenEncoder(Slicing slicing = slicing_of_this_machine()) : slicing_(slicing) {}
   [[nodiscard]] std::string_view name() const override { return "screen"; }
   [[nodiscard]] std::span<const PixelFormat> accepts(Chroma chroma) const override;
   void open(const EncoderFormat& format, const StreamConfig& config,
@@ -22,16 +31,37 @@ class ScreenEncoder final : public Encoder {
   [[nodiscard]] EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) override;
   [[nodiscard]] std::vector<AccessUnit> drain() override { return {}; }
   [[nodiscard]] UpdateResult update(const RateSettings& rate) override;
-  void close() override { is_open_ = false; }
+  void close() override {
+    is_open_ = false;
+    workers_.reset();
+  }
 
   // What a decoder shows after the last access unit, at whole macroblocks. For tests.
   [[nodiscard]] CpuPlanes decoded() const;
 
  private:
+  struct Rows {  // of macroblocks
+    int begin = 0;
+    int end = 0;
+  };
+  struct Slice {
+    SliceCoder coder;
+    SliceBits bits;
+  };
+
+  // Ranges of rows with about as many of `tiles` in each.
+  [[nodiscard]] std::vector<Rows> cut(const TileMap& tiles) const;
+  // Calls fn(piece, rows) for each range, on several threads.
+  template <typename Fn>
+  void share(const std::vector<Rows>& ranges, Fn&& fn);
   // Bring changed tiles into a picture of whole macroblocks.
   void take_source(const CpuPlanes& planes, const TileMap& tiles, const Planes& to) const;
   void repeat_edges(const TileMap& tiles, const Planes& to) const;
-  void code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser);
+  // Codes the picture and appends it to `annexb`.
+  void code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser,
+                    std::vector<std::uint8_t>& annexb);
+  void code_rows(Slice& slice, const SliceSetup& setup, Rows rows, bool refine,
+                 const TileMap& tiles);
   void choose_sharpened(const TileMap& tiles);
   [[nodiscard]] int sharp_quantiser() const;
 
@@ -55,8 +85,10 @@ class ScreenEncoder final : public Encoder {
   DetailMap detail_;
   Quantiser quantiser_;
   DisplacementSearch displacement_;
-  SliceCoder coder_;
-  SliceBits bits_;
+  MacroblockMap map_;
+  Slicing slicing_;
+  std::vector<Slice> slices_;
+  std::unique_ptr<Workers> workers_;
 };
 
 }  // namespace screen

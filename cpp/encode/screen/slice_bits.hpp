@@ -63,10 +63,11 @@ class SliceBits {
     int count_;
   };
   void put(std::uint32_t value, int count) noexcept { Cursor(*this).put(value, count); }
-  // Exp-Golomb, unsigned: below 65535 (a macroblock count, a type, a vector difference).
+  // Exp-Golomb, unsigned.
   void ue(std::uint32_t value) noexcept {
     const auto length = static_cast<int>(std::bit_width(value + 1U));
-    put(value + 1U, 2 * length - 1);
+    if (length > 16) put(0, length - 1);  // a macroblock count of 8K
+    put(value + 1U, length > 16 ? length : 2 * length - 1);
   }
   void se(int value) noexcept {
     ue(value > 0 ? 2U * static_cast<std::uint32_t>(value) - 1U

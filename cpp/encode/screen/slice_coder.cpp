@@ -19,27 +19,12 @@ constexpr int kChromaBits = 200;
 
 }  // namespace
 
-SliceCoder::SliceCoder(int cols, int rows) : cols_(cols), rows_(rows) {
-  const auto count = static_cast<std::size_t>(cols) * static_cast<std::size_t>(rows);
-  states_.resize(count);
-  quality_.assign(count, 51);
-  old_quality_.assign(count, 51);
-}
-
 void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
   setup_ = setup;
   out_ = &out;
-  ++picture_number_;
   skipped_ = 0;
   quantiser_ = written_quantiser_ = setup.quantiser;
   lambda_ = std::max(1, static_cast<int>(std::lround(std::exp2((setup.quantiser - 12) / 6.0))));
-  old_quality_ = quality_;
-}
-
-const SliceCoder::State& SliceCoder::state_at(int col, int row) const noexcept {
-  static const State skipped;
-  const State& state = states_[index(col, row)];
-  return state.picture == picture_number_ ? state : skipped;
 }
 
 SourceBlock SliceCoder::source_at(int col, int row) const noexcept {
@@ -52,13 +37,13 @@ SourceBlock SliceCoder::source_at(int col, int row) const noexcept {
 
 SliceCoder::Around SliceCoder::around(int col, int row) const noexcept {
   Around found;
-  if (col > 0) found.left = &state_at(col - 1, row);
-  if (row == 0) return found;
-  found.top = &state_at(col, row - 1);
-  if (col + 1 < cols_) {
-    found.corner = &state_at(col + 1, row - 1);
+  if (col > 0) found.left = &map_->at(col - 1, row);
+  if (row == setup_.first_row) return found;
+  found.top = &map_->at(col, row - 1);
+  if (col + 1 < map_->cols()) {
+    found.corner = &map_->at(col + 1, row - 1);
   } else if (col > 0) {
-    found.corner = &state_at(col - 1, row - 1);
+    found.corner = &map_->at(col - 1, row - 1);
   }
   return found;
 }
@@ -95,7 +80,7 @@ int SliceCoder::inherited_quality(int col, int row, Vector vector) const noexcep
   int coarsest = 0;
   for (int r = y / kTile; r <= (y + kTile - 1) / kTile; ++r) {
     for (int c = x / kTile; c <= (x + kTile - 1) / kTile; ++c) {
-      coarsest = std::max<int>(coarsest, old_quality_[index(c, r)]);
+      coarsest = std::max(coarsest, map_->old_quality(c, r));
     }
   }
   return coarsest;
@@ -178,14 +163,14 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
                        chroma_difference(col, row, source) < kChromaBits * lambda_;
   if (!inter.exact_chroma && !blurred) chroma(col, row, source, Rounding::kInter);
 
-  State& state = states_[index(col, row)];
   const Vector skips = skip_vector(around);
   const Vector predicted = predicted_vector(around);
-  state = {.picture = picture_number_, .intra = false, .vector = vector};
-  quality_[index(col, row)] = static_cast<std::uint8_t>(
-      !inter.exact_luma ? quantiser_
-      : blurred         ? std::max(quantiser_, inherited_quality(col, row, vector))
-                        : inherited_quality(col, row, vector));
+  int quality = quantiser_;
+  if (inter.exact_luma) {
+    const int inherited = inherited_quality(col, row, vector);
+    quality = blurred ? std::max(quality, inherited) : inherited;
+  }
+  State& state = map_->code(col, row, false, vector, quality);
   if (residual_.pattern == 0 && vector == skips) {
     ++skipped_;
     return;
@@ -228,9 +213,7 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
   luma_intra(col, row, source);
   chroma(col, row, source, Rounding::kIntra);
 
-  State& state = states_[index(col, row)];
-  state = {.picture = picture_number_, .intra = true, .vector = {}};
-  quality_[index(col, row)] = static_cast<std::uint8_t>(quantiser_);
+  State& state = map_->code(col, row, true, {}, quantiser_);
   write_skip_run();
   // Table 7-11: 1 + mode + 4 × chroma's pattern + 12 when there are luma AC levels.
   const std::uint32_t type = 1 + static_cast<std::uint32_t>(intra.mode) +

@@ -1,13 +1,13 @@
-// Codes the macroblocks of one picture as one slice (ITU-T H.264, 7.3.4 and 7.3.5): decides how
-// each is predicted, writes it, and keeps what the decoder will show.
+// Codes the macroblocks of one slice (ITU-T H.264, 7.3.4 and 7.3.5): decides how each is predicted,
+// writes it, and keeps what the decoder will show.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <vector>
 
+#include "encode/screen/macroblock_map.hpp"
 #include "encode/screen/planes.hpp"
 #include "encode/screen/predict.hpp"
 #include "encode/screen/residual.hpp"
@@ -25,6 +25,7 @@ struct SourceBlock {
 };
 
 struct SliceSetup {
+  int first_row = 0;   // the slice begins with this row of macroblocks
   bool intra = false;  // an IDR picture
   int quantiser = 26;
   int vertical_reach = 0;              // of vectors, full pixels: what the level allows
@@ -36,13 +37,12 @@ struct SliceSetup {
 };
 
 // Macroblocks must be given in raster order, each once: code(), refine() or skip(). `col` to `end`
-// are macroblocks of one row.
+// are macroblocks of one row. Several slices of a picture may be coded at once: nothing that one
+// reads is written by another.
 class SliceCoder {
  public:
-  SliceCoder() = default;
-  SliceCoder(int cols, int rows);
-
-  // `out` holds the slice header already.
+  // `map` is shared by the slices and outlives them. `out` holds the slice header already.
+  explicit SliceCoder(MacroblockMap& map) : map_(&map) {}
   void begin(const SliceSetup& setup, SliceBits& out);
   // Content that changed, in any way.
   void code(int col, int end, int row);
@@ -53,18 +53,9 @@ class SliceCoder {
   // Writes what is pending of a run of skipped macroblocks.
   void end();
 
-  // Quantiser that the content of a macroblock was last coded with; it moves with the content.
-  [[nodiscard]] int quality(int col, int row) const noexcept { return quality_[index(col, row)]; }
-
  private:
-  struct State {  // of a macroblock in the picture with number `picture`; else it was skipped
-    std::uint32_t picture = 0;
-    bool intra = false;
-    Vector vector;
-    std::array<std::uint8_t, 16> luma{};  // non-zero levels of each 4×4 block, raster order
-    std::array<std::array<std::uint8_t, 4>, 2> chroma{};
-  };
-  struct Around {  // neighbours of the macroblock in hand; null = outside the picture
+  using State = MacroblockMap::State;
+  struct Around {  // neighbours of the macroblock in hand; null = outside the slice
     const State* left = nullptr;
     const State* top = nullptr;
     const State* corner = nullptr;  // right above, or where there is none left above
@@ -92,11 +83,6 @@ class SliceCoder {
     int cost = 0;
   };
 
-  [[nodiscard]] std::size_t index(int col, int row) const noexcept {
-    return static_cast<std::size_t>(row) * static_cast<std::size_t>(cols_) +
-           static_cast<std::size_t>(col);
-  }
-  [[nodiscard]] const State& state_at(int col, int row) const noexcept;
   [[nodiscard]] Around around(int col, int row) const noexcept;
   [[nodiscard]] static Vector predicted_vector(const Around& around) noexcept;
   [[nodiscard]] static Vector skip_vector(const Around& around) noexcept;
@@ -126,18 +112,13 @@ class SliceCoder {
   void write_luma_block(State& state, const Around& around, std::size_t block, bool intra);
   void write_chroma_block(State& state, const Around& around, std::size_t plane, std::size_t block);
 
-  int cols_ = 0;
-  int rows_ = 0;
+  MacroblockMap* map_;
   SliceSetup setup_;
   SliceBits* out_ = nullptr;
-  std::uint32_t picture_number_ = 0;
   std::uint32_t skipped_ = 0;  // macroblocks since the last one written
   int quantiser_ = 0;          // of the macroblock in hand
   int written_quantiser_ = 0;  // QP_Y,PRED: that of the last macroblock that stated one
   int lambda_ = 1;             // differences that one bit is worth
-  std::vector<State> states_;
-  std::vector<std::uint8_t> quality_;
-  std::vector<std::uint8_t> old_quality_;  // of the reference
   Residual residual_;
 };
 

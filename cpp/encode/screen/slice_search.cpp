@@ -38,7 +38,7 @@ bool SliceCoder::allowed(int col, int row, Vector vector) const noexcept {
     return false;
   const int x = col * kTile + vector.x;
   const int y = row * kTile + vector.y;
-  return x >= 0 && y >= 0 && x <= (cols_ - 1) * kTile && y <= (rows_ - 1) * kTile;
+  return x >= 0 && y >= 0 && x <= (map_->cols() - 1) * kTile && y <= (map_->rows() - 1) * kTile;
 }
 
 bool SliceCoder::exact_chroma(int col, int row, Vector vector) const noexcept {
