@@ -237,6 +237,7 @@ if wants releases; then
   done
 fi
 
+write_report
 say "wrote $REPORT"
 cat "$REPORT"
 exit $failed

@@ -18,6 +18,7 @@ __all__ = [
     "opened",
     "place",
     "shows",
+    "take_control",
     "type_keys",
 ]
 
@@ -121,6 +122,12 @@ async def opened(page, name="office-pc"):
     await page.get_by_role("button", name=f"Open {name}").click()
     await page.locator(".box canvas").first.wait_for(state="visible")
     await page.locator(".message").wait_for(state="hidden")
+
+
+async def take_control(page):
+    """Keys and pointer go to the source from now on."""
+    await page.get_by_role("button", name="Take control").click()
+    await page.get_by_text("You drive").wait_for()
 
 
 async def place(page, x, y, width=640, height=480):

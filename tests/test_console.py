@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from browser import CHROMIUM, browser, console, eventually_async, opened, place, shows, type_keys
+from browser import (
+    CHROMIUM,
+    browser,
+    console,
+    eventually_async,
+    opened,
+    place,
+    shows,
+    take_control,
+    type_keys,
+)
 from house import eventually, house, terminal
 
 from kvmstream.agent._xtest import XTest
@@ -95,8 +105,7 @@ def test_the_pointer_lands_where_it_is_seen(house, screen, mode: str, ratio: int
                 spots = [(0, 0), (639, 479), (123, 321), (320, 240)]
                 if mode == "fill":
                     spots = [(0, 0), (123, 100)]  # the rest is to be scrolled to
-                await page.get_by_role("button", name="Take control").click()
-                await page.get_by_text("You drive").wait_for()
+                await take_control(page)
                 for spot in spots:
                     await page.mouse.move(*await place(page, *spot))
                     await eventually(lambda spot=spot: test.pointer()[:2] == spot, 3, f"{spot}")
@@ -200,8 +209,7 @@ def test_who_drives(house, screen) -> None:
             ):
                 for page in (one, two, three):
                     await opened(page)
-                await one.get_by_role("button", name="Take control").click()
-                await one.get_by_text("You drive").wait_for()
+                await take_control(one)
                 await two.get_by_text("control drives").wait_for()
                 assert not await two.get_by_role("button", name="Take").is_visible()
                 await three.get_by_role("button", name="Take over").click()

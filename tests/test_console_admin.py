@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from browser import CHROMIUM, console, opened
+from browser import CHROMIUM, console, opened, take_control
 from house import eventually, house
 
 from kvmstream.agent import pair
@@ -62,8 +62,7 @@ def test_users_and_the_audit(house, screen) -> None:
             async with console(it, "admin") as page, console(it, "control") as other:
                 await opened(other)
                 assert not await other.get_by_role("button", name="Manage").is_visible()
-                await other.get_by_role("button", name="Take control").click()
-                await other.get_by_text("You drive").wait_for()
+                await take_control(other)
                 await page.get_by_role("button", name="Manage").click()
                 users = page.get_by_role("region", name="Users")
                 await users.get_by_role("button", name="Add a user").click()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from browser import CHROMIUM, console, opened, type_keys
+from browser import CHROMIUM, console, opened, take_control, type_keys
 from house import eventually, house, terminal
 
 from kvmstream.agent._xtest import XTest
@@ -14,12 +14,6 @@ from kvmstream.wire.keys import KEYS
 __all__ = ["house"]  # a fixture
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
-
-async def drives(page):
-    await opened(page)
-    await page.get_by_role("button", name="Take control").click()
-    await page.get_by_text("You drive").wait_for()
 
 
 async def key(session, kind, code, **more):
@@ -36,7 +30,8 @@ def test_macros_are_recorded_kept_and_played(house, screen, tmp_path) -> None:
             typed = tmp_path / "typed"
             with terminal(screen, typed):
                 async with console(it) as page:
-                    await drives(page)
+                    await opened(page)
+                    await take_control(page)
                     await page.get_by_role("button", name="Macros").click()
                     await page.get_by_text("No macro yet").wait_for()
                     await page.get_by_role("button", name="Record a macro").click()
@@ -72,7 +67,8 @@ def test_windows_altgr_is_no_control(house, screen) -> None:
         async with house() as it:
             await it.agent(screen.display)
             async with console(it, platform="Win32") as page:
-                await drives(page)
+                await opened(page)
+                await take_control(page)
                 session = await page.context.new_cdp_session(page)
                 test = XTest(screen.display)
 
@@ -108,7 +104,8 @@ def test_macos_meta_and_caps_lock(house, screen) -> None:
         async with house() as it:
             await it.agent(screen.display)
             async with console(it, platform="MacIntel") as page:
-                await drives(page)
+                await opened(page)
+                await take_control(page)
                 session = await page.context.new_cdp_session(page)
                 test = XTest(screen.display)
                 await key(session, "rawKeyDown", "MetaLeft", modifiers=4)
@@ -141,7 +138,8 @@ def test_dead_keys_and_input_methods(house, make_xvfb, tmp_path) -> None:
             typed = tmp_path / "typed"
             with terminal(server, typed):
                 async with console(it) as page:
-                    await drives(page)
+                    await opened(page)
+                    await take_control(page)
                     session = await page.context.new_cdp_session(page)
                     for code, name in (("Equal", "Dead"), ("KeyE", "e")):  # ´ and e
                         await key(session, "rawKeyDown", code, key=name)

@@ -82,15 +82,17 @@ def test_other_sizes_odd_ones_too(house, make_xvnc) -> None:
         async with house() as it:
             await it.agent(server.display)
             async with console(it, without=("VideoDecoder",)) as page:
-                for width, height in ((801, 601), (1280, 720), (800, 600)):
-                    if width == 801:
-                        server.solid("#009600")
-                        await opened(page)
-                        await shows(page, 20, 400, (0, 150, 0))
-                    else:
+                for width, height, colour in (
+                    (801, 601, (0, 150, 0)),
+                    (1280, 720, (150, 0, 150)),
+                    (800, 600, (200, 100, 0)),
+                ):
+                    if width != 801:
                         server.run("xrandr", "-s", f"{width}x{height}")
-                        server.solid("#960096")
-                        await shows(page, width - 2, height - 2, (150, 0, 150))
+                    server.solid("#" + bytes(colour).hex())
+                    if width == 801:
+                        await opened(page)
+                    await shows(page, width - 3, height - 3, colour)
                     size = await page.locator(".box video").evaluate(
                         "video => [video.videoWidth, video.videoHeight]"
                     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from browser import CHROMIUM, console, opened, place
+from browser import CHROMIUM, console, opened, place, take_control
 from house import eventually, house, terminal
 
 from kvmstream.agent._xtest import XTest
@@ -56,8 +56,7 @@ def test_taps_drags_and_two_fingers(house, screen, tmp_path) -> None:
             watch = ("sh", "-c", f"exec xev -geometry 640x480+0+0 -event button > {seen}")
             async with console(it, has_touch=True) as page:
                 await opened(page)
-                await page.get_by_role("button", name="Take control").click()
-                await page.get_by_text("You drive").wait_for()
+                await take_control(page)
                 test = XTest(screen.display)
                 fingers = Fingers(await page.context.new_cdp_session(page))
                 with screen.client(*watch):
@@ -108,8 +107,7 @@ def test_keys_on_the_screen(house, screen, tmp_path) -> None:
             with terminal(screen, typed):
                 async with console(it) as page:
                     await opened(page)
-                    await page.get_by_role("button", name="Take control").click()
-                    await page.get_by_text("You drive").wait_for()
+                    await take_control(page)
                     await page.get_by_role("button", name="On-screen keyboard").click()
                     board = page.get_by_role("group", name="On-screen keyboard")
                     for key in ("Shift", "h", "i", "Space", "Shift", "1", "⏎"):

@@ -7,7 +7,7 @@ import itertools
 import random
 
 import pytest
-from browser import CHROMIUM, console, opened
+from browser import CHROMIUM, console, opened, take_control
 from house import eventually, house, terminal
 
 from kvmstream.agent._xtest import XKeyboard, XTest
@@ -75,8 +75,7 @@ def test_every_key_of_a_layout(house, make_xvfb, tmp_path, layout: str) -> None:
             with terminal(server, typed):
                 async with console(it) as page:
                     await opened(page)
-                    await page.get_by_role("button", name="Take control").click()
-                    await page.get_by_text("You drive").wait_for()
+                    await take_control(page)
                     session = await page.context.new_cdp_session(page)
                     for line in lines:  # each as fast as the browser takes it
                         hands = [strokes(session, keys[character]) for character in line]
@@ -105,8 +104,7 @@ def test_a_line_that_is_cut_types_nothing_twice(house, screen, tmp_path) -> None
                     await opened(page)
                     sent = []
                     for number in range(12):
-                        await page.get_by_role("button", name="Take control").click()
-                        await page.get_by_text("You drive").wait_for()
+                        await take_control(page)
                         word = f"{number:02d}abcdefghij"
                         cut = chance.randrange(3, len(word))
                         for index, character in enumerate(word):
@@ -122,8 +120,7 @@ def test_a_line_that_is_cut_types_nothing_twice(house, screen, tmp_path) -> None
                         test = XTest(screen.display)
                         await eventually(lambda test=test: not test.pressed_keycodes(), 5, "all up")
                         test.close()
-                        await page.get_by_role("button", name="Take control").click()
-                        await page.get_by_text("You drive").wait_for()
+                        await take_control(page)
                         await page.keyboard.press("Enter")
                         await page.get_by_role("button", name="Give back").click()
                         await page.get_by_text("Nobody drives").wait_for()

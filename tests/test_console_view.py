@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from browser import CHROMIUM, console, eventually_async, opened, place, shows
+from browser import CHROMIUM, console, eventually_async, opened, place, shows, take_control
 from house import eventually, house, terminal
 
 from kvmstream.agent._xtest import XTest
@@ -38,12 +38,6 @@ globalThis.VideoDecoder = class {
 """
 
 
-async def driving(page):
-    await opened(page)
-    await page.get_by_role("button", name="Take control").click()
-    await page.get_by_text("You drive").wait_for()
-
-
 async def buttons(file, count):
     """The buttons that xev has seen pressed, once there are so many; a wheel's notch is one."""
 
@@ -72,7 +66,8 @@ def test_the_wheel_and_five_buttons(house, screen, tmp_path) -> None:
                 f"exec stdbuf -oL xev -geometry 640x480+0+0 -event button > {seen}",
             )
             async with console(it) as page:
-                await driving(page)
+                await opened(page)
+                await take_control(page)
                 with screen.client(*watch):
                     await asyncio.sleep(1)
                     await page.mouse.move(*await place(page, 300, 200))
@@ -101,7 +96,8 @@ def test_a_locked_pointer_moves_from_where_it_is(house, screen) -> None:
             await it.agent(screen.display)
             test = XTest(screen.display)
             async with console(it) as page:
-                await driving(page)
+                await opened(page)
+                await take_control(page)
                 await page.mouse.move(*await place(page, 100, 100))
                 await eventually(lambda: test.pointer()[:2] == (100, 100), 3, "the absolute move")
                 await page.get_by_role("button", name="Lock pointer").click()
@@ -157,7 +153,8 @@ def test_keys_that_the_browser_keeps(house, screen, tmp_path) -> None:
             typed = tmp_path / "typed"
             with terminal(screen, typed):
                 async with console(it) as page:
-                    await driving(page)
+                    await opened(page)
+                    await take_control(page)
                     # The terminal's Control W takes the word away; the browser's would close the page.
                     await page.keyboard.type("gone")
                     await page.get_by_role("button", name="Keys").click()
@@ -256,7 +253,8 @@ def test_the_clipboard_policy_is_said_and_kept(house, screen) -> None:
         async with house() as it:
             await it.agent(screen.display)
             async with console(it) as page:
-                await driving(page)
+                await opened(page)
+                await take_control(page)
                 for policy, sends, copies in (
                     ("both", True, True),
                     ("to_source", True, False),
