@@ -20,6 +20,8 @@ class MacroblockMap {
     Vector vector;
     std::array<std::uint8_t, 16> luma{};  // non-zero levels of each 4×4 block, raster order
     std::array<std::array<std::uint8_t, 4>, 2> chroma{};
+    // Intra4x4PredMode of each 4×4 block; DC where there is none (8.3.1.1).
+    std::array<std::uint8_t, 16> modes{2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
   };
 
   MacroblockMap() = default;

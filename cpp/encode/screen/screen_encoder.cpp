@@ -31,12 +31,6 @@ void bring_up(const Planes& from, Planes& to, const TileMap& tiles) {
   }
 }
 
-// Copies cost nothing and keep what they copy: what is coded is worth one step more.
-[[nodiscard]] RateSettings aim_of(RateSettings rate) {
-  rate.crf = std::max(1.0, rate.crf - 1);
-  return rate;
-}
-
 }  // namespace
 
 Slicing slicing_of_this_machine() noexcept {
@@ -45,7 +39,7 @@ Slicing slicing_of_this_machine() noexcept {
 
 UpdateResult ScreenEncoder::update(const RateSettings& rate) {
   rate_ = rate;
-  quantiser_.set_rate(aim_of(rate));
+  quantiser_.set_rate(rate);
   return UpdateResult::kSeamless;
 }
 
@@ -80,7 +74,7 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   workers_ = std::make_unique<Workers>(static_cast<int>(slices_.size()) - 1, "kvm-slice");
   detail_ = DetailMap(format.width, format.height);
   rate_ = {config.fps, config.bitrate, config.crf};
-  quantiser_ = Quantiser(aim_of(rate_), Quantiser::Unchanged::kLeftAlone);
+  quantiser_ = Quantiser(rate_, Quantiser::Unchanged::kLeftAlone);
   has_reference_ = false;
   is_open_ = true;
 }

@@ -7,7 +7,6 @@
 namespace kvm::screen {
 namespace {
 
-constexpr std::size_t kMacroblockBytes = 4096;  // more than any macroblock can take
 // Text that moves by an odd number of lines keeps its luma exactly, but its colour lands between
 // two chroma rows and blurs a little. What so many bits would mend is left to refinement: nobody
 // sees it while it moves, and coding it is half the work and half the bits of a scroll.
@@ -197,6 +196,15 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
   }
 }
 
+void SliceCoder::predict_chroma_intra(int col, int row, IntraMode mode,
+                                      const Around& around) const noexcept {
+  for (std::size_t plane = 1; plane < 3; ++plane) {
+    const Plane& chroma = (*setup_.picture)[plane];
+    std::uint8_t* at = chroma.at(col * 8, row * 8);
+    predict_chroma(mode, around.available(), at, chroma.stride, at, chroma.stride);
+  }
+}
+
 void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& around) {
   out_->reserve(kMacroblockBytes);
   const SourceBlock source = source_at(col, row);
@@ -204,11 +212,7 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
   const Plane& luma = picture[0];
   std::uint8_t* pixels = luma.at(col * kTile, row * kTile);
   predict_luma(intra.mode, around.available(), pixels, luma.stride, pixels, luma.stride);
-  for (std::size_t plane = 1; plane < 3; ++plane) {
-    std::uint8_t* at = picture[plane].at(col * 8, row * 8);
-    predict_chroma(intra.mode, around.available(), at, picture[plane].stride, at,
-                   picture[plane].stride);
-  }
+  predict_chroma_intra(col, row, intra.mode, around);
   residual_.pattern = 0;
   luma_intra(col, row, source);
   chroma(col, row, source, Rounding::kIntra);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "encode/screen/intra4.hpp"
 #include "encode/screen/macroblock_map.hpp"
 #include "encode/screen/planes.hpp"
 #include "encode/screen/predict.hpp"
@@ -54,6 +55,8 @@ class SliceCoder {
   void end();
 
  private:
+  static constexpr std::size_t kMacroblockBytes = 4096;  // more than any macroblock can take
+
   using State = MacroblockMap::State;
   struct Around {  // neighbours of the macroblock in hand; null = outside the slice
     const State* left = nullptr;
@@ -102,6 +105,10 @@ class SliceCoder {
   void predict_inter(int col, int row, int count, Vector vector) const noexcept;
   void code_inter(int col, int row, const Inter& inter, const Around& around);
   void code_intra(int col, int row, const Intra& intra, const Around& around);
+  // Intra_4x4, when it costs less than `limit`: false leaves nothing but pixels to be written over.
+  [[nodiscard]] bool code_intra4(int col, int row, IntraMode chroma_mode, int limit,
+                                 const Around& around);
+  void predict_chroma_intra(int col, int row, IntraMode mode, const Around& around) const noexcept;
   // Levels from source and the prediction that stands in the picture; then adds them to it.
   void luma_inter(int col, int row, const SourceBlock& source);
   void luma_intra(int col, int row, const SourceBlock& source);

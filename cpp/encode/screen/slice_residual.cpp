@@ -8,17 +8,6 @@
 namespace kvm::screen {
 namespace {
 
-// Block `i` in coding order (6.4.3, figure 6-10) → column and row of 4×4 blocks.
-[[nodiscard]] constexpr std::size_t block_col(std::size_t i) noexcept {
-  return (i & 1) | (i >> 1 & 2);
-}
-[[nodiscard]] constexpr std::size_t block_row(std::size_t i) noexcept {
-  return (i >> 1 & 1) | (i >> 2 & 2);
-}
-[[nodiscard]] constexpr std::size_t raster(std::size_t i) noexcept {
-  return block_row(i) * 4 + block_col(i);
-}
-
 // How much the levels of a block are worth. A lone ±1 far out costs more bits than it brings;
 // anything larger is always worth it.
 constexpr int kWorthBlock8 = 4;      // an 8×8 of luma below this is left out

@@ -11,6 +11,10 @@ namespace kvm::screen {
 namespace {
 
 constexpr std::size_t kMaxCandidates = 16;
+// Bits that a macroblock's difference must be worth before it is tried in sixteen blocks. Film is
+// full of differences that no prediction takes away.
+constexpr int kWorthIntra4 = 40;
+constexpr int kWorthIntra4InMotion = 700;
 constexpr int kHorizontalReach = 2000;  // A.3.1: 2048 in every level
 
 class Candidates {
@@ -104,13 +108,15 @@ SliceCoder::Inter SliceCoder::search(int col, int row, std::span<const Vector> c
   };
   for (const Vector vector : candidates) consider(vector);
   constexpr int kDiamondSteps = 12;
+  Vector came;  // the last step: what lies behind it was looked at
   for (int step = 0; step < kDiamondSteps; ++step) {
     const Vector from = best.vector;
-    bool better = false;
     for (const Vector offset : {Vector{0, -1}, Vector{0, 1}, Vector{-1, 0}, Vector{1, 0}}) {
-      better |= consider({from.x + offset.x, from.y + offset.y});
+      if (offset == Vector{-came.x, -came.y}) continue;
+      consider({from.x + offset.x, from.y + offset.y});
     }
-    if (!better) break;
+    if (best.vector == from) break;
+    came = {best.vector.x - from.x, best.vector.y - from.y};
   }
   return best;
 }
@@ -134,7 +140,14 @@ SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
 
 void SliceCoder::code(int col, int end, int row) {
   if (setup_.intra) {
-    for (; col < end; ++col) code_intra(col, row, choose_intra(col, row), around(col, row));
+    for (; col < end; ++col) {
+      const Around near = around(col, row);
+      const Intra intra = choose_intra(col, row);
+      if (intra.cost < kWorthIntra4 * lambda_ ||
+          !code_intra4(col, row, intra.mode, intra.cost, near)) {
+        code_intra(col, row, intra, near);
+      }
+    }
     return;
   }
   while (col < end) col += code_changed(col, end, row);
@@ -168,6 +181,10 @@ int SliceCoder::code_changed(int col, int end, int row) {
   constexpr int kGoodPrediction = 256;  // one a pixel: intra hardly ever does better
   if (inter.cost >= kGoodPrediction) {
     const Intra intra = choose_intra(col, row);
+    const int least = std::min(inter.cost, intra.cost);
+    if (least >= kWorthIntra4InMotion * lambda_ && code_intra4(col, row, intra.mode, least, near)) {
+      return 1;
+    }
     if (intra.cost < inter.cost) {
       code_intra(col, row, intra, near);
       return 1;

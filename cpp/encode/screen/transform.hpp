@@ -24,6 +24,17 @@ using ChromaDc = std::array<std::int16_t, 4>;
 inline constexpr std::array<std::uint8_t, 16> kZigzag{0, 1,  4,  8,  5, 2,  3,  6,
                                                       9, 12, 13, 10, 7, 11, 14, 15};
 
+// Block `i` in coding order (6.4.3, figure 6-10) → column and row of 4×4 blocks.
+[[nodiscard]] constexpr std::size_t block_col(std::size_t i) noexcept {
+  return (i & 1) | (i >> 1 & 2);
+}
+[[nodiscard]] constexpr std::size_t block_row(std::size_t i) noexcept {
+  return (i >> 1 & 1) | (i >> 2 & 2);
+}
+[[nodiscard]] constexpr std::size_t raster(std::size_t i) noexcept {
+  return block_row(i) * 4 + block_col(i);
+}
+
 // Table 8-15: chroma's quantiser for luma's 0 … 51.
 [[nodiscard]] int chroma_quantiser(int quantiser) noexcept;
 
