@@ -123,8 +123,10 @@ struct Figures {
 struct Contestant {
   std::string encoder;
   int slices = 1;  // of our own
+  std::string preset = "ultrafast";
   [[nodiscard]] std::string name() const {
-    return slices > 1 ? encoder + ", " + std::to_string(slices) : encoder;
+    if (slices > 1) return encoder + ", " + std::to_string(slices);
+    return preset == "ultrafast" ? encoder : encoder + ", " + preset;
   }
 };
 
@@ -132,6 +134,7 @@ void code(Sequence& sequence, const Contestant& candidate, double crf, bool judg
           Figures& figures) {
   StreamConfig config;
   config.encoder = candidate.encoder;
+  config.preset = candidate.preset;
   config.use_hardware_encoder = false;
   config.crf = crf;
   config.bitrate = 200'000'000;
@@ -215,7 +218,11 @@ int main(int argc, char** argv) {
   std::printf(
       "| encoder | crf | compare ms | convert + encode ms | wall ms | kB/P | PSNR-Y | PSNR-UV |\n"
       "|---|---:|---:|---:|---:|---:|---:|---:|\n");
-  const std::vector<Contestant> candidates{{"screen"}, {"screen", 2}, {"libx264"}};
+  const std::vector<Contestant> candidates{{"screen"},
+                                           {"screen", 2},
+                                           {"libx264"},
+                                           {"libx264", 1, "superfast"},
+                                           {"libx264", 1, "veryfast"}};
   for (const double crf : crfs) {
     std::vector<Figures> figures(candidates.size());
     for (int pass = 0; pass < kPasses; ++pass) {
