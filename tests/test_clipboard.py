@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import queue
 import subprocess
 import threading
@@ -13,6 +15,7 @@ from kvmstream.agent.clipboard import Clipboard
 from kvmstream.errors import CaptureError
 from kvmstream.wire.limits import CLIPBOARD_BYTES
 
+_numbers = itertools.count()
 _SIZES = [1, 1000, 65_536, 65_537, 200_000, CLIPBOARD_BYTES]
 
 
@@ -23,10 +26,11 @@ def texts():
 
 @pytest.fixture
 def clipboard(screen, texts):
-    subprocess.run(
-        ["xclip", "-selection", "clipboard", "-i", "/dev/null"], env=screen.env, check=True
-    )
+    before = f"there before {next(_numbers)}"
+    copy(screen, before)
+    assert pasted(screen, before)  # xclip returns before it owns anything
     opened = Clipboard(screen.display, lambda text, too_long: texts.put((text, too_long)))
+    assert texts.get(timeout=10) == (before, 0)
     yield opened
     opened.close()
 
@@ -49,6 +53,18 @@ def paste(screen, target: str = "UTF8_STRING") -> str:
     return result.stdout.decode("latin-1" if target == "STRING" else "utf-8")
 
 
+def pasted(screen, text: str) -> bool:
+    """Whether this can be pasted soon."""
+    for _ in range(100):
+        with contextlib.suppress(
+            subprocess.CalledProcessError
+        ):  # the owner before has no such target
+            if paste(screen) == text:
+                return True
+        time.sleep(0.05)
+    return False
+
+
 def of_size(size: int) -> str:
     return (
         ("0123456789 ä漢🙂\n" * (size // 18 + 1))
@@ -67,8 +83,7 @@ def test_what_others_copy_is_reported(screen, clipboard, texts, size: int) -> No
 @pytest.mark.parametrize("size", _SIZES)
 def test_what_we_write_can_be_pasted(screen, clipboard, texts, size: int) -> None:
     clipboard.write(of_size(size))
-    time.sleep(0.1)
-    assert paste(screen) == of_size(size)
+    assert pasted(screen, of_size(size))
     assert texts.empty(), "our own text came back"
 
 
@@ -140,3 +155,14 @@ def test_it_ends_with_its_server(make_xvfb) -> None:
     opened.close()
     with pytest.raises(CaptureError):
         Clipboard(server.display, lambda text, too_long: None)
+
+
+def test_who_copies_at_the_same_time_does_not_leave_it_empty(screen, clipboard) -> None:
+    for number in range(40):
+        theirs = threading.Thread(target=copy, args=(screen, f"theirs {number}"))
+        theirs.start()
+        time.sleep(number % 8 / 1000)
+        clipboard.write(f"ours {number}")
+        theirs.join()
+        time.sleep(0.02)
+        assert paste(screen) in (f"theirs {number}", f"ours {number}")

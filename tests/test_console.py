@@ -65,7 +65,7 @@ def test_the_grid_shows_what_is_there(house, screen, tmp_path) -> None:
         async with house() as it:
             agent = await it.agent(screen.display)
             it.hub.store.pair(it.hub.store.new_code(), "asleep")
-            it.hub._read_sources()
+            it.hub.read_sources()
             async with console(it) as page:
                 card = page.locator('li[data-source="office-pc"]')
                 await card.get_by_text("online").wait_for()

@@ -35,7 +35,7 @@ def test_every_page(house, scheme: str, width: int) -> None:
         async with house() as it:
             await it.agent(source="pattern", width=640, height=360, fps=30)
             it.hub.store.pair(it.hub.store.new_code(), "asleep")
-            it.hub._read_sources()
+            it.hub.read_sources()
             size = {"width": width, "height": 800}
             async with console(it, "admin", color_scheme=scheme, viewport=size) as page:
                 await page.locator('li[data-source="office-pc"] img').wait_for(state="visible")

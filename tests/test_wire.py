@@ -275,7 +275,9 @@ def test_plain_text_and_half_open_connections_harm_nobody(house, monkeypatch) ->
             for _, writer in silent:
                 writer.close()
             plain.close()
-            await eventually(lambda: not it.hub._listener.strangers, 5, "the end of all strangers")
+            await eventually(
+                lambda: not it.hub.reception.listener.strangers, 5, "the end of all strangers"
+            )
 
     asyncio.run(main())
 
@@ -292,7 +294,10 @@ def test_a_peer_that_hangs_while_it_is_refused_leaves_no_descriptor(house) -> No
                 secure.send(b"GET / HTTP/1.1\r\n")
                 hanging.append(secure)
             await eventually(
-                lambda: it.hub._listener.connections > 4 and not it.hub._listener.strangers
+                lambda: (
+                    it.hub.reception.listener.connections > 4
+                    and not it.hub.reception.listener.strangers
+                )
             )
         return hanging
 

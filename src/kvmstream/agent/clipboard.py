@@ -91,7 +91,9 @@ class _Owner(XConnection):
             self._on_text = on_text
             self._lock = threading.Lock()
             self._asked: list[str | None] = []
-            self._text: str | None = None  # what we own
+            self._text: str | None = None  # what we own…
+            self._since = 0  # …since then, on the server's clock
+            self._confirmed = False  # the server has said that we own it
             self._last = ""  # what was reported or written last
             self._incoming: _Incoming | None = None
             self._convert_at = 0.0  # when the new owner is to be asked; 0 = not
@@ -167,12 +169,12 @@ class _Owner(XConnection):
         for text in asked:
             if text is None:
                 return True
+            self._since = self._server_time()
+            self._confirmed = False
             self._text = self._last = text
             self._incoming = None
             self._convert_at = 0.0
-            self._send(
-                22, 0, struct.pack("<III", self._window, self._clipboard, self._server_time())
-            )
+            self._send(22, 0, struct.pack("<III", self._window, self._clipboard, self._since))
         return False
 
     def _wait_ms(self) -> float | None:
@@ -210,8 +212,12 @@ class _Owner(XConnection):
     def _handle(self, event: bytes) -> None:
         kind = event[0] & 0x7F
         if kind == self._fixes_event:
-            owner, selection = struct.unpack_from("<II", event, 8)
-            if selection == self._clipboard and owner not in (0, self._window):
+            owner, selection, _, since = struct.unpack_from("<IIII", event, 8)
+            if selection != self._clipboard or owner == 0:
+                return
+            if owner == self._window:
+                self._confirmed |= since == self._since
+            elif self._text is None or not self._overtaken(since):
                 self._text = None
                 self._begin_reading()
         elif kind == _SELECTION_REQUEST:
@@ -220,13 +226,21 @@ class _Owner(XConnection):
             (target_property,) = struct.unpack_from("<I", event, 20)
             self._arrived(target_property)
         elif kind == _SELECTION_CLEAR:
-            self._text = None
+            (since,) = struct.unpack_from("<I", event, 4)
+            if not self._overtaken(since):
+                self._text = None
         elif kind == _PROPERTY_NOTIFY:
             window, atom = struct.unpack_from("<II", event, 4)
             if event[16] == 1:
                 self._continue_serving(window, atom)
             elif window == self._window and atom == self._kvmstream:
                 self._next_piece()
+
+    def _overtaken(self, stamp: int) -> bool:
+        """Whether what was said then was still under way when we became the owner. The clock wraps after 49 days."""
+        if stamp == self._since:  # within a millisecond: what came before our own confirmation
+            return not self._confirmed
+        return (stamp - self._since) & 0xFFFF_FFFF >= 1 << 31
 
     # ---- reading what others have copied
 

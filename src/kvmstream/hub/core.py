@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import secrets as stdlib_secrets
 import socket
@@ -12,27 +11,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kvmstream.errors import (
-    AuthenticationFailed,
-    KvmStreamError,
-    ProtocolError,
-)
+from kvmstream.errors import KvmStreamError
 from kvmstream.remote import RemoteHub
 from kvmstream.wire import messages as m
 from kvmstream.wire import tls
 from kvmstream.wire.address import HubAddress, PairingLine
-from kvmstream.wire.connection import Connection, until_one_ends
-from kvmstream.wire.limits import (
-    CONTROL_BYTES,
-    CONTROL_PORT,
-    VIDEO_PORT,
-    WEB_PORT,
-)
-from kvmstream.wire.video import THUMBNAIL, UNIT
+from kvmstream.wire.limits import CONTROL_PORT, VIDEO_PORT, WEB_PORT
 
 from .attempts import Attempts
 from .certificate import ensure_certificate
-from .listener import Listener
+from .reception import OWN_USER, Reception
 from .recordings import Recordings
 from .source import HubSource
 from .store import Store, User
@@ -58,9 +46,6 @@ _WATCH_LINES_SECONDS: Final = 0.25
 _SEEN_SECONDS: Final = 60.0
 _PORTS: Final = ("control_port", "video_port", "web_port")
 _ANY_HOST: Final = ("", "0.0.0.0", "::")
-_OWN_USER: Final = User(
-    "(hub)", "admin"
-)  # whoever runs the hub as a library; no user's name has brackets
 
 
 def state_dir() -> Path:
@@ -108,7 +93,7 @@ class Hub:
         self.viewers: set[ViewerSession] = set()
         self.fingerprint = ""
         self._store: Store | None = None
-        self._listener = Listener(self._serve)
+        self.reception = Reception(self, self._own_token)
         self._tasks: set[asyncio.Task[None]] = set()
         self.attempts = Attempts()
         self.recordings = Recordings(self)
@@ -130,7 +115,7 @@ class Hub:
                     source = HubSource(record.name, self.changed)
                     source.last_seen, source.clipboard = record.seen, record.clipboard
                     self.held[record.name] = source
-            self.control_port, self.video_port = await self._listener.open(
+            self.control_port, self.video_port = await self.reception.listener.open(
                 self._host,
                 self.control_port,
                 self.video_port,
@@ -168,7 +153,7 @@ class Hub:
             self._local = None
         if self._web is not None:
             await self._web.stop()
-        await self._listener.close()
+        await self.reception.listener.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -265,106 +250,7 @@ class Hub:
         for viewer in list(self.viewers):
             viewer.post(message)
 
-    # ---- connections
-
-    async def _serve(self, connection: Connection, hello: m.AnyMessage) -> None:
-        if isinstance(hello, m.Pair):
-            await self._pair(connection, hello)
-        elif isinstance(hello, m.AgentHello):
-            await self._serve_agent(connection, hello)
-        elif isinstance(hello, m.ViewerHello):
-            await self._serve_viewer(connection, hello)
-        else:
-            raise ProtocolError(f"a control connection does not begin with {type(hello).__name__}")
-
-    async def _pair(self, connection: Connection, hello: m.Pair) -> None:
-        self.attempts.check(connection.host)
-        found = self.store.pair(hello.code.strip().upper(), hello.name)
-        if found is None:
-            self.attempts.failed(connection.host)
-            raise AuthenticationFailed(
-                "this pairing code is wrong, used up or older than ten minutes: print a new line with "
-                "`kvmstream hub --pair` on the hub"
-            )
-        identity, secret = found
-        await connection.send(m.Paired(identity, secret))
-        self._read_sources()
-
-    async def _serve_agent(self, connection: Connection, hello: m.AgentHello) -> None:
-        name = self.store.source_of(hello.identity, hello.secret)
-        if name is None:
-            raise AuthenticationFailed(
-                "this hub does not know the agent's credential, or it was revoked: pair again with a new line from "
-                "`kvmstream hub --pair`"
-            )
-        self._read_sources()
-        source = self.held[name]
-        if source.control is not None:  # the machine slept, or its old connection hangs
-            source.control.abort("the same agent has connected anew")
-            source.detach(source.control)
-        connection.identity = hello.identity
-        connection.limit = CONTROL_BYTES
-        video = await self._listener.video_of(connection, m.Welcome(name))
-        source.attach(connection, video, view_only=hello.view_only)
-        _log.info("source %s is online from %s", name, connection.peer)
-
-        async def control() -> None:
-            while True:
-                message = await connection.receive()
-                if not connection.answered(message) and not source.on_message(message):
-                    raise ProtocolError(f"an agent does not send {type(message).__name__}")
-
-        async def units() -> None:
-            while True:
-                header, payload = await video.receive_frame()
-                if header.kind == UNIT:
-                    source.on_unit(header, payload, connection)
-                elif header.kind == THUMBNAIL:
-                    source.thumbnail, source.thumbnail_at = payload, time.time()
-                    for viewer in self.viewers:
-                        viewer.post_thumbnail(source)
-                else:
-                    raise ProtocolError(f"an agent sends no video frame of kind {header.kind}")
-
-        try:
-            await until_one_ends(control(), units(), connection.beat())
-        finally:
-            video.end()
-            source.detach(connection)
-            _log.info("source %s is offline", name)
-            with contextlib.suppress(KvmStreamError):
-                self.store.seen(name)
-
-    async def _serve_viewer(self, connection: Connection, hello: m.ViewerHello) -> None:
-        if hmac.compare_digest(hello.token.encode(), self._own_token.encode()):
-            user: User | None = _OWN_USER
-        elif hello.token:
-            user = self.store.user_of_token(hello.token)
-        else:
-            user = await self.user_of_password(connection.host, hello.user, hello.password)
-        if user is None:
-            raise AuthenticationFailed(
-                "wrong token, or wrong user name or password: make a token with `kvmstream users token NAME` on the hub"
-            )
-        connection.limit = CONTROL_BYTES
-        video = await self._listener.video_of(connection, m.Welcome(user.name, role=user.role))
-        with self.watching(user, connection, video) as viewer:
-
-            async def control() -> None:
-                while True:
-                    message = await connection.receive()
-                    if not connection.answered(message):
-                        viewer.on_message(message)
-
-            try:
-                await until_one_ends(
-                    control(),
-                    viewer.link.receive_forever(video),
-                    viewer.link.send_forever(),
-                    connection.beat(),
-                )
-            finally:
-                video.end()
+    # ---- viewers
 
     @contextlib.contextmanager
     def watching(
@@ -388,7 +274,8 @@ class Hub:
 
     # ---- the store changes under us: the command line revokes, renames and adds
 
-    def _read_sources(self) -> None:
+    def read_sources(self) -> None:
+        """Take over what others wrote into the database."""
         known = {record.name: record for record in self.store.sources() if not record.revoked}
         for name in known.keys() - self.held.keys():
             self.held[name] = HubSource(name, self.changed)
@@ -405,7 +292,7 @@ class Hub:
                 source.control.abort("its credential was revoked")
             source.set_clipboard(known[name].clipboard)
         roles = {user.name: user.role for user in self.store.users()}
-        roles[_OWN_USER.name] = _OWN_USER.role
+        roles[OWN_USER.name] = OWN_USER.role
         for viewer in list(self.viewers):
             if roles.get(viewer.user.name) != viewer.user.role:
                 viewer.control.abort("the user was removed or has another role now")
@@ -418,7 +305,7 @@ class Hub:
             try:
                 now = self.store.changes()
                 if now != seen:
-                    self._read_sources()
+                    self.read_sources()
                     seen = now
                 if time.monotonic() >= next_note:
                     next_note += _SEEN_SECONDS
