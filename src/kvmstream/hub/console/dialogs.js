@@ -1,4 +1,7 @@
-/** Dialogs of one source: keys that the browser keeps, texts, the clipboard. */
+/**
+ * Dialogs of one source: keys that the browser keeps, texts, the clipboard. Each is told how to focus the picture and does so
+ * before it opens: the browser gives the focus back to what had it in the moment a dialog closes, and no key gets lost between.
+ */
 import { button, dialog, element } from "./dom.js";
 import { S } from "./strings.js";
 
@@ -9,18 +12,19 @@ const CHORDS = [
   ["ControlLeft", "AltLeft", "F2"], ["ControlLeft", "AltLeft", "F7"], ["AltLeft", "PrintScreen", "KeyB"],
 ];
 
-/** @param {(names: string[]) => void} chord @param {() => void} closed */
-export function keysDialog(chord, closed) {
+/** @param {(names: string[]) => void} chord @param {() => void} focus */
+export function keysDialog(chord, focus) {
   const list = element("p", { class: "row wrap" });
   for (const names of CHORDS) {
     const text = names.map((name) => name.replace(/^(Key|Digit)|Left$/g, "")).join(" + ");
     list.append(button(text, () => chord(names)));
   }
-  dialog(S.sendKeys, S.close, list).addEventListener("close", closed);
+  focus();
+  dialog(S.sendKeys, S.close, list);
 }
 
-/** @param {(text: string) => Promise<unknown>} type resolves when the source has typed it @param {() => void} closed */
-export function textDialog(type, closed) {
+/** @param {(text: string) => Promise<unknown>} type resolves when the source has typed it @param {() => void} focus */
+export function textDialog(type, focus) {
   const text = element("textarea", { rows: 8, "aria-label": S.typeText });
   const progress = element("progress", { max: 1, value: 0, hidden: true });
   const said = element("span", {});
@@ -37,20 +41,20 @@ export function textDialog(type, closed) {
     }
     start.disabled = false;
   }, { class: "primary" });
+  focus();
   const made = dialog(
     S.typeText, S.cancel, element("p", {}, S.typeTextHelp), text, element("p", { class: "row" }, start, progress, said),
   );
   made.addEventListener("close", () => {
     cancelled = true;
-    closed();
   });
 }
 
 /** The source's clipboard, open or not. */
 export class ClipboardDialog {
-  /** @param {() => void} closed @param {(text: string) => void} send @param {(text: string) => void} say */
-  constructor(closed, send, say) {
-    this._closed = closed;
+  /** @param {() => void} focus @param {(text: string) => void} send @param {(text: string) => void} say */
+  constructor(focus, send, say) {
+    this._focus = focus;
     this._send = send;
     this._say = say;
     this._text = "";
@@ -82,10 +86,10 @@ export class ClipboardDialog {
         this._say(S.copied);
       }));
     }
+    this._focus();
     const made = dialog(S.clipboard, S.close, element("p", {}, S.clipboardHelp[policy]), text, row);
     made.addEventListener("close", () => {
       this._box = null;
-      this._closed();
     });
   }
 }

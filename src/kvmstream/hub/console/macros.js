@@ -78,8 +78,8 @@ export class Macros {
       this._view.take();
       this._view.focus();
     });
+    this._view.focus();
     const made = dialog(S.macros, S.close, ...rows, element("p", {}, rows.length ? "" : S.noMacros), element("p", {}, record));
-    made.addEventListener("close", () => this._view.focus());
   }
 
   /** @param {Step[]} steps */
@@ -113,8 +113,8 @@ export class Macros {
       event.preventDefault();
       if (await this._ask("PUT", name.value.trim(), { steps })) made.close();
     } }, element("label", {}, S.name, name), element("button", { type: "submit", class: "primary" }, S.save));
+    this._view.focus();
     const made = dialog(S.newMacro, S.cancel, form);
-    made.addEventListener("close", () => this._view.focus());
   }
 
   /** @param {string} method @param {string} name @param {unknown} [body] */
