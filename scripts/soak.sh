@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # make soak: the long forms of the tests, about two hours on two cores. Runs every step even when one fails,
 # writes docs/soak-report.md, and ends with status 1 when anything failed.
-# SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the tests that depend on timing.
+# SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the C++ tests; of the Python tests a fifth.
 # SOAK_STEPS: some of "asan tsan fuzz memory wire kill repeat pythons releases", to run a part or to go on after a cut:
-# the report is written after every step and keeps the rows of earlier runs, each with its commit and date.
+# the report is written after every step and keeps the rows of earlier runs, each with its commit and date, also when only the
+# report itself is left of them.
 # SOAK_RELEASES (trixie forky): other Debian releases to pass make test on (scripts/test_release.sh; needs root).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -22,10 +23,31 @@ if [ -n "$(git status --porcelain -- . ":!$REPORT" 2>/dev/null)" ]; then commit=
 
 # row GROUP NAME OUTCOME TIME WHAT: keeps one row of the report, in place of an earlier one of that name.
 row() {
-  local order
-  order="$(echo "asan tsan fuzz memory wire kill repeat pythons releases" | tr ' ' '\n' | grep -nx "$1" | cut -d: -f1)"
-  echo "| $2 | $3 | $4 | $5 | $commit, $(date -u +%Y-%m-%d\ %H:%M) |" >"$ROWS/$order-$(slug "$2")"
+  echo "| $2 | $3 | $4 | $5 | $commit, $(date -u +%Y-%m-%d\ %H:%M) |" >"$ROWS/$(order_of "$1")-$(slug "$2")"
   write_report
+}
+order_of() { echo "asan tsan fuzz memory wire kill repeat pythons releases" | tr ' ' '\n' | grep -nx "$1" | cut -d: -f1; }
+
+# The rows of an earlier report, where nothing else is left of its run.
+restore_rows() {
+  if [ ! -f "$REPORT" ] || compgen -G "$ROWS/*" >/dev/null; then return 0; fi
+  local line name group
+  while IFS= read -r line; do
+    name="$(echo "$line" | cut -d'|' -f2 | sed 's/^ *//; s/ *$//')"
+    case "$name" in
+      ASan*) group=asan ;;
+      TSan) group=tsan ;;
+      fuzz*) group=fuzz ;;
+      memory*) group=memory ;;
+      wire) group=wire ;;
+      kill*) group=kill ;;
+      *repeated) group=repeat ;;
+      Python*) group=pythons ;;
+      Debian*) group=releases ;;
+      *) continue ;;
+    esac
+    echo "$line" >"$ROWS/$(order_of "$group")-$(slug "$name")"
+  done < <(sed -n '/^| step /,$p' "$REPORT" | tail -n +3)
 }
 slug() { echo "$1" | tr -cs 'A-Za-z0-9.\n' '-' | sed 's/-$//'; }
 
@@ -163,6 +185,7 @@ need_system build test
 ensure_venv
 ensure_group build test
 install_native
+restore_rows
 
 if wants asan; then step asan "ASan + UBSan" "C++ tests, leaks included" sanitized asan; fi
 if wants tsan; then step tsan "TSan" "C++ tests" sanitized tsan; fi
@@ -202,7 +225,7 @@ fi
 if wants repeat; then
   step repeat "C++ tests, repeated" "$REPEATS times, until one fails" bash -c "cmake --preset tests && \
     cmake --build --preset tests --parallel $JOBS && ctest --preset tests --repeat until-fail:$REPEATS"
-  step repeat "Python tests, repeated" "native and fallback" repeat_python "$REPEATS"
+  step repeat "Python tests, repeated" "native and fallback" repeat_python $(((REPEATS + 4) / 5))
 fi
 
 if wants pythons; then
