@@ -23,15 +23,25 @@ void append_nal(std::vector<std::uint8_t>& annexb, std::uint8_t type,
   annexb.insert(annexb.end(), kStartCode.begin(), kStartCode.end());
   annexb.push_back(type);
   // 7.4.1.1: after two zeros a byte below 4 would look like a start code.
-  int zeros = 0;
-  for (const std::uint8_t byte : payload) {
-    if (zeros >= 2 && byte < 4) {
-      annexb.push_back(3);
-      zeros = 0;
+  std::size_t copied = 0;
+  const auto copy_up_to = [&](std::size_t end) {
+    annexb.insert(annexb.end(), payload.begin() + static_cast<std::ptrdiff_t>(copied),
+                  payload.begin() + static_cast<std::ptrdiff_t>(end));
+    copied = end;
+  };
+  for (std::size_t at = 0; at + 2 < payload.size();) {
+    const void* zero = std::memchr(&payload[at], 0, payload.size() - 2 - at);
+    if (zero == nullptr) break;
+    at = static_cast<std::size_t>(static_cast<const std::uint8_t*>(zero) - payload.data());
+    if (payload[at + 1] != 0 || payload[at + 2] > 3) {
+      ++at;
+      continue;
     }
-    annexb.push_back(byte);
-    zeros = byte == 0 ? zeros + 1 : 0;
+    at += 2;
+    copy_up_to(at);
+    annexb.push_back(3);
   }
+  copy_up_to(payload.size());
 }
 
 [[nodiscard]] std::uint32_t macroblocks(int pixels) {

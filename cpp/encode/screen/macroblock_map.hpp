@@ -2,6 +2,7 @@
 // before.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -29,6 +30,7 @@ class MacroblockMap {
       : cols_(cols), rows_(rows), states_(static_cast<std::size_t>(cols * rows)) {
     quality_.assign(states_.size(), 51);
     old_quality_ = quality_;
+    histories_.resize(states_.size());
   }
 
   [[nodiscard]] int cols() const noexcept { return cols_; }
@@ -38,16 +40,40 @@ class MacroblockMap {
     ++picture_number_;
     old_quality_ = quality_;
   }
+  [[nodiscard]] std::uint32_t picture_number() const noexcept { return picture_number_; }
   [[nodiscard]] const State& at(int col, int row) const noexcept {
     static const State skipped;
     const State& state = states_[index(col, row)];
     return state.picture == picture_number_ ? state : skipped;
+  }
+  // Of the macroblock when it was last coded, in this picture or an earlier one. The next row may
+  // be another slice's: never ask for that of its macroblocks.
+  [[nodiscard]] Vector last_vector(int col, int row) const noexcept {
+    return states_[index(col, row)].vector;
   }
   State& code(int col, int row, bool intra, Vector vector, int quality) noexcept {
     quality_[index(col, row)] = static_cast<std::uint8_t>(quality);
     State& state = states_[index(col, row)];
     state = {.picture = picture_number_, .intra = intra, .vector = vector};
     return state;
+  }
+  // New content, not a copy of what was elsewhere (`fresh`), or a copy.
+  void changed(int col, int row, bool fresh) noexcept {
+    History& history = histories_[index(col, row)];
+    const std::uint32_t since = picture_number_ - history.changed;
+    history.changed = picture_number_;
+    constexpr std::uint32_t kFilmGap = 3;  // a film of 25 Hz on a screen of 60
+    if (!fresh || since > kFilmGap) history.fresh = 0;
+    if (fresh) history.fresh = static_cast<std::uint8_t>(std::min(history.fresh + 1, 255));
+  }
+  // Shows something new in picture after picture: a film, not a desktop.
+  [[nodiscard]] bool is_film(int col, int row) const noexcept {
+    constexpr int kFilmPictures = 6;
+    return histories_[index(col, row)].fresh >= kFilmPictures;
+  }
+  // Pictures since it last changed.
+  [[nodiscard]] std::uint32_t rested(int col, int row) const noexcept {
+    return picture_number_ - histories_[index(col, row)].changed;
   }
   // Quantiser that the content of a macroblock was last coded with; it moves with the content.
   [[nodiscard]] int quality(int col, int row) const noexcept { return quality_[index(col, row)]; }
@@ -61,10 +87,16 @@ class MacroblockMap {
            static_cast<std::size_t>(col);
   }
 
+  struct History {              // survives the picture
+    std::uint32_t changed = 0;  // number of the picture
+    std::uint8_t fresh = 0;     // changes without a pause that were fresh
+  };
+
   int cols_ = 0;
   int rows_ = 0;
   std::uint32_t picture_number_ = 0;
   std::vector<State> states_;
+  std::vector<History> histories_;
   std::vector<std::uint8_t> quality_;
   std::vector<std::uint8_t> old_quality_;  // of the reference
 };

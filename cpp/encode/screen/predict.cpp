@@ -86,6 +86,7 @@ void compensate_chroma(const Plane& reference, int x, int y, int width, Vector l
   const bool half_x = (luma_vector.x & 1) != 0;
   const bool half_y = (luma_vector.y & 1) != 0;
   if (!half_x && !half_y) {
+    if (width == 8) return copy_block<8>(from, stride, out, out_stride);
     for (int row = 0; row < 8; ++row)
       std::memcpy(out + row * out_stride, from + row * stride, static_cast<std::size_t>(width));
     return;

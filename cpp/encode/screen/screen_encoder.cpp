@@ -223,7 +223,8 @@ int ScreenEncoder::sharp_quantiser() const {
 void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
   constexpr std::size_t kLargeChange = 64;  // tiles; after a smaller one refinement follows soon
   constexpr int kMost = 160;
-  constexpr double kReserve = 0.1;  // seconds of the ceiling
+  constexpr std::uint32_t kRested = 15;  // pictures; what changes sooner is not worth it
+  constexpr double kReserve = 0.1;       // seconds of the ceiling
   if (tiles.count() < kLargeChange || quantiser_.budget() < kReserve * rate_.bitrate) return;
   const int count = cols_ * rows_;
   int chosen = 0;
@@ -231,7 +232,10 @@ void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
     next_sharpened_ = (next_sharpened_ + 1) % count;
     const int col = next_sharpened_ % cols_;
     const int row = next_sharpened_ / cols_;
-    if (tiles.at(col, row) || map_.quality(col, row) <= sharp_quantiser()) continue;
+    if (tiles.at(col, row) || map_.rested(col, row) < kRested ||
+        map_.quality(col, row) <= sharp_quantiser()) {
+      continue;
+    }
     sharpened_.set(col, row);
     ++chosen;
   }

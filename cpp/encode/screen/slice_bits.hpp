@@ -26,7 +26,8 @@ class SliceBits {
   void reserve(std::size_t bytes) {
     if (used_ + bytes + kSlack > bytes_.size()) bytes_.resize(2 * (used_ + bytes + kSlack));
   }
-  // Writes many code words: keeps what is pending in registers until it ends.
+  // Writes many code words: keeps what is pending in registers until it ends. Stores eight bytes
+  // each time and never asks whether it must: that would be guessed wrong half the time.
   class Cursor {
    public:
     explicit Cursor(SliceBits& bits) noexcept
@@ -43,16 +44,12 @@ class SliceBits {
     }
     // count: 0 … 32; `value` has no bits above it.
     void put(std::uint32_t value, int count) noexcept {
-      pending_ = pending_ << count | value;
+      pending_ |= std::uint64_t{value} << (63 - count_ - count) << 1;
+      for (int i = 0; i < 8; ++i) at_[i] = static_cast<std::uint8_t>(pending_ >> (56 - 8 * i));
       count_ += count;
-      if (count_ < 32) return;
-      count_ -= 32;
-      const auto word = static_cast<std::uint32_t>(pending_ >> count_);
-      at_[0] = static_cast<std::uint8_t>(word >> 24);
-      at_[1] = static_cast<std::uint8_t>(word >> 16);
-      at_[2] = static_cast<std::uint8_t>(word >> 8);
-      at_[3] = static_cast<std::uint8_t>(word);
-      at_ += 4;
+      at_ += count_ >> 3;
+      pending_ <<= count_ & ~7;
+      count_ &= 7;
     }
     void put(Code code) noexcept { put(code.bits, code.length); }
 
@@ -80,12 +77,7 @@ class SliceBits {
   [[nodiscard]] std::span<const std::uint8_t> finish() {
     reserve(8);
     put(1, 1);
-    const int fill = (8 - pending_count_ % 8) % 8;
-    put(0, fill);
-    while (pending_count_ > 0) {
-      pending_count_ -= 8;
-      bytes_[used_++] = static_cast<std::uint8_t>(pending_ >> pending_count_);
-    }
+    put(0, (8 - pending_count_) % 8);
     return {bytes_.data(), used_};
   }
 
@@ -94,7 +86,7 @@ class SliceBits {
 
   std::vector<std::uint8_t> bytes_;
   std::size_t used_ = 0;
-  std::uint64_t pending_ = 0;  // the low pending_count_ bits, fewer than 32 between calls
+  std::uint64_t pending_ = 0;  // the high pending_count_ bits, fewer than 8 between calls
   int pending_count_ = 0;
 };
 

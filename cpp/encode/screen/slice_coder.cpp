@@ -140,9 +140,14 @@ int SliceCoder::chroma_difference(int col, int row, const SourceBlock& source) c
 void SliceCoder::predict_inter(int col, int row, int count, Vector vector) const noexcept {
   const Plane& from = (*setup_.reference)[0];
   const Plane& to = (*setup_.picture)[0];
-  for (int y = row * kTile; y < (row + 1) * kTile; ++y) {
-    std::memcpy(to.at(col * kTile, y), from.at(col * kTile + vector.x, y + vector.y),
-                static_cast<std::size_t>(count * kTile));
+  const std::uint8_t* luma = from.at(col * kTile + vector.x, row * kTile + vector.y);
+  if (count == 1) {
+    copy_block<kTile>(luma, from.stride, to.at(col * kTile, row * kTile), to.stride);
+  } else {
+    for (int y = 0; y < kTile; ++y) {
+      std::memcpy(to.at(col * kTile, row * kTile + y), luma + y * from.stride,
+                  static_cast<std::size_t>(count * kTile));
+    }
   }
   for (std::size_t plane = 1; plane < 3; ++plane) {
     const Plane& chroma = (*setup_.picture)[plane];

@@ -86,6 +86,22 @@ class SliceCoder {
     int cost = 0;
   };
 
+  class Candidates {  // vectors to try, each once
+   public:
+    void add(Vector vector) noexcept {
+      if (count_ == list_.size()) return;
+      for (std::size_t i = 0; i < count_; ++i) {
+        if (list_[i] == vector) return;
+      }
+      list_[count_++] = vector;
+    }
+    [[nodiscard]] std::span<const Vector> list() const noexcept { return {list_.data(), count_}; }
+
+   private:
+    std::array<Vector, 16> list_;
+    std::size_t count_ = 0;
+  };
+
   [[nodiscard]] Around around(int col, int row) const noexcept;
   [[nodiscard]] static Vector predicted_vector(const Around& around) noexcept;
   [[nodiscard]] static Vector skip_vector(const Around& around) noexcept;
@@ -102,8 +118,12 @@ class SliceCoder {
   [[nodiscard]] int inherited_quality(int col, int row, Vector vector) const noexcept;
 
   int code_changed(int col, int end, int row);
+  int code_fresh(int col, int row, const Around& near, Candidates& candidates, Vector predicted);
   void predict_inter(int col, int row, int count, Vector vector) const noexcept;
   void code_inter(int col, int row, const Inter& inter, const Around& around);
+  // As P_Skip, when what differs at its vector is not worth a bit: false leaves nothing but pixels
+  // to be written over.
+  [[nodiscard]] bool code_skip(int col, int row, Vector vector);
   void code_intra(int col, int row, const Intra& intra, const Around& around);
   // Intra_4x4, when it costs less than `limit`: false leaves nothing but pixels to be written over.
   [[nodiscard]] bool code_intra4(int col, int row, IntraMode chroma_mode, int limit,
@@ -111,6 +131,8 @@ class SliceCoder {
   void predict_chroma_intra(int col, int row, IntraMode mode, const Around& around) const noexcept;
   // Levels from source and the prediction that stands in the picture; then adds them to it.
   void luma_inter(int col, int row, const SourceBlock& source);
+  [[nodiscard]] bool luma_levels(const std::uint8_t* prediction, std::ptrdiff_t stride,
+                                 const SourceBlock& source);
   void luma_intra(int col, int row, const SourceBlock& source);
   void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
   void write_skip_run();

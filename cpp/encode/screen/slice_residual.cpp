@@ -50,11 +50,18 @@ template <std::size_t kCount>
 void SliceCoder::luma_inter(int col, int row, const SourceBlock& source) {
   const Plane& plane = (*setup_.picture)[0];
   std::uint8_t* pixels = plane.at(col * kTile, row * kTile);
+  if (luma_levels(pixels, plane.stride, source))
+    add_luma(residual_.luma, nullptr, quantiser_, pixels, plane.stride);
+}
+
+// The levels between source and `prediction`; false: none is worth its bits.
+bool SliceCoder::luma_levels(const std::uint8_t* prediction, std::ptrdiff_t stride,
+                             const SourceBlock& source) {
   LumaBlocks& blocks = residual_.luma;
-  forward_luma(source.luma, source.luma_stride, pixels, plane.stride, blocks);
+  forward_luma(source.luma, source.luma_stride, prediction, stride, blocks);
   Occupied<16>& used = residual_.luma_used;
   quantise(blocks, quantiser_, Rounding::kInter, used);
-  if (!any_of(used)) return;
+  if (!any_of(used)) return false;
   int total = 0;
   for (std::size_t eighth = 0; eighth < 4; ++eighth) {
     int score = 0;
@@ -67,11 +74,26 @@ void SliceCoder::luma_inter(int col, int row, const SourceBlock& source) {
     }
     for (std::size_t i = eighth * 4; i < eighth * 4 + 4; ++i) clear_block(blocks, used, raster(i));
   }
-  if (total < kWorthMacroblock) {
-    residual_.pattern &= ~15U;
-    return;
-  }
-  add_luma(blocks, nullptr, quantiser_, pixels, plane.stride);
+  if (total < kWorthMacroblock) residual_.pattern &= ~15U;
+  return (residual_.pattern & 15U) != 0;
+}
+
+bool SliceCoder::code_skip(int col, int row, Vector vector) {
+  const SourceBlock source = source_at(col, row);
+  const Plane& reference = (*setup_.reference)[0];
+  const std::uint8_t* luma = reference.at(col * kTile + vector.x, row * kTile + vector.y);
+  // More than this a pixel is never left out.
+  const int limit = 160 * lambda_;
+  if (difference16(source.luma, source.luma_stride, luma, reference.stride, limit) > limit)
+    return false;
+  residual_.pattern = 0;
+  if (luma_levels(luma, reference.stride, source)) return false;
+  predict_inter(col, row, 1, vector);
+  chroma(col, row, source, Rounding::kInter);
+  if (residual_.pattern != 0) return false;
+  map_->code(col, row, false, vector, quantiser_);
+  ++skipped_;
+  return true;
 }
 
 void SliceCoder::luma_intra(int col, int row, const SourceBlock& source) {

@@ -10,26 +10,11 @@
 namespace kvm::screen {
 namespace {
 
-constexpr std::size_t kMaxCandidates = 16;
 // Bits that a macroblock's difference must be worth before it is tried in sixteen blocks. Film is
 // full of differences that no prediction takes away.
 constexpr int kWorthIntra4 = 40;
 constexpr int kWorthIntra4InMotion = 700;
 constexpr int kHorizontalReach = 2000;  // A.3.1: 2048 in every level
-
-class Candidates {
- public:
-  void add(Vector vector) noexcept {
-    if (count_ == list_.size()) return;
-    const auto end = list_.begin() + static_cast<std::ptrdiff_t>(count_);
-    if (std::find(list_.begin(), end, vector) == end) list_[count_++] = vector;
-  }
-  [[nodiscard]] std::span<const Vector> list() const noexcept { return {list_.data(), count_}; }
-
- private:
-  std::array<Vector, kMaxCandidates> list_;
-  std::size_t count_ = 0;
-};
 
 [[nodiscard]] int bits_of_difference(int pixels) noexcept {
   return 2 * static_cast<int>(std::bit_width(static_cast<unsigned>(std::abs(pixels)) * 8U)) + 1;
@@ -163,13 +148,20 @@ int SliceCoder::code_changed(int col, int end, int row) {
   for (const State* state : {near.left, near.top, near.corner}) {
     if (state != nullptr && !state->intra) candidates.add(state->vector);
   }
-  for (const Vector vector : setup_.displacements) candidates.add(vector);
+  // A film is never found exactly anywhere. Now and then it is looked at all the same: it may have
+  // become a desktop.
+  const bool film = map_->is_film(col, row) &&
+                    (map_->picture_number() + static_cast<unsigned>(col + row)) % 16 != 0;
+  if (!film) {
+    for (const Vector vector : setup_.displacements) candidates.add(vector);
+  }
   candidates.add({});
-
+  if (film) return code_fresh(col, row, near, candidates, predicted);
   if (const std::optional<Vector> vector = find_exact(col, row, candidates.list())) {
     const int count = moved_together(col, end, row, *vector);
     predict_inter(col, row, count, *vector);
     for (int i = col; i < col + count; ++i) {
+      map_->changed(i, row, false);
       code_inter(
           i, row,
           {.vector = *vector, .exact_luma = true, .exact_chroma = exact_chroma(i, row, *vector)},
@@ -177,6 +169,18 @@ int SliceCoder::code_changed(int col, int end, int row) {
     }
     return count;
   }
+  return code_fresh(col, row, near, candidates, predicted);
+}
+
+// What is found exactly nowhere.
+int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& candidates,
+                           Vector predicted) {
+  map_->changed(col, row, true);
+  const Vector skips = skip_vector(near);
+  if (allowed(col, row, skips) && code_skip(col, row, skips)) return 1;
+  // What moves goes on moving.
+  candidates.add(map_->last_vector(col, row));
+  if (col + 1 < map_->cols()) candidates.add(map_->last_vector(col + 1, row));
   const Inter inter = search(col, row, candidates.list(), predicted);
   constexpr int kGoodPrediction = 256;  // one a pixel: intra hardly ever does better
   if (inter.cost >= kGoodPrediction) {
