@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "encode/screen/windows.hpp"
+
 namespace kvm::screen {
 namespace {
 
@@ -12,7 +14,6 @@ constexpr int kStrip = 16;      // pixels wide
 constexpr int kStripRows = 8;   // rows in a pattern
 constexpr int kMostStrips = 8;  // looked at, spread over the damage
 constexpr int kProbeEvery = 4;  // rows between the patterns that are looked up
-constexpr int kWindow = 16;     // pixels of a window: one row
 constexpr int kWindowRows = 4;  // every so many rows of the new picture are looked up
 constexpr std::size_t kMostWindows = 6000;
 constexpr int kEnoughShare =
@@ -28,10 +29,6 @@ constexpr std::uint64_t kOther = 0xC2B2AE3D27D4EB4FULL;
 [[nodiscard]] std::uint64_t hash16(const std::uint8_t* bytes) noexcept {
   const std::uint64_t mixed = load8(bytes) * kPrime ^ std::rotl(load8(bytes + 8) * kOther, 31);
   return mixed ^ mixed >> 29;
-}
-[[nodiscard]] bool flat16(const std::uint8_t* bytes) noexcept {
-  const std::uint64_t first = bytes[0] * 0x0101010101010101ULL;
-  return load8(bytes) == first && load8(bytes + 8) == first;
 }
 
 }  // namespace
@@ -136,14 +133,9 @@ void DisplacementSearch::vote_vertical(const Plane& now, const Plane& old, const
   }
 }
 
-// Windows of one row that choose themselves by their content, so that the same ones are found in
-// both pictures wherever they went.
+// What moves in any direction.
 void DisplacementSearch::vote_windows(const Plane& now, const Plane& old, const TileMap& damage,
                                       int vertical_reach) {
-  constexpr int kChosenBits = 5;  // one place in 32
-  const auto chosen = [](const std::uint8_t* bytes) {
-    return (load8(bytes) * kPrime >> (64 - kChosenBits)) == 0 && bytes[0] != bytes[1];
-  };
   begin_table(kTableSize / 2);
   const auto each_window = [&](const Plane& plane, int row_step, auto&& use) {
     damage.for_each_run([&](int row, int begin, int end) {
@@ -152,8 +144,9 @@ void DisplacementSearch::vote_windows(const Plane& now, const Plane& old, const 
       const int bottom = std::min((row + 1) * kTile, plane.height);
       for (int y = row * kTile; y < bottom; y += row_step) {
         const std::uint8_t* line = plane.at(0, y);
-        for (int x = left; x <= right; ++x) {
-          if (chosen(line + x) && !flat16(line + x)) use(hash16(line + x), x, y);
+        for (const std::uint16_t place : choose_windows(line + left, right - left + 1)) {
+          const int x = left + place;
+          use(hash16(line + x), x, y);
         }
       }
     });
