@@ -2,7 +2,7 @@
 
 Each mode follows absolute deadlines, so its rate does not depend on the machine's load, and is
 deterministic: SIGUSR1 starts it from the beginning. SIGSTOP/SIGCONT freeze and thaw it; the time
-lost while frozen is not caught up.
+lost while frozen is not caught up. With --stepped there are no deadlines: each SIGUSR2 is a step.
 """
 
 from __future__ import annotations
@@ -69,6 +69,14 @@ def _paced(rate: float, steps: Callable[[], Iterator[None]]) -> None:
                 break
 
 
+def _stepped(steps: Callable[[], Iterator[None]]) -> None:
+    """Run one step for each SIGUSR2; the signals must be blocked already."""
+    while True:
+        for _ in steps():
+            if signal.sigwait({signal.SIGUSR1, signal.SIGUSR2}) == signal.SIGUSR1:
+                break
+
+
 def _scroll(columns: int, rows: int) -> Iterator[None]:
     rng = random.Random(7)
     _write("\x1b[?25l\x1b[2J\x1b[H")
@@ -95,6 +103,17 @@ def _typing(columns: int, rows: int, log: TextIO) -> Iterator[None]:
                 _write(character)
                 log.flush()
                 yield
+
+
+def _caret(columns: int, rows: int) -> Iterator[None]:
+    """A page of text, and a block behind its last word that comes and goes."""
+    rng = random.Random(5)
+    _write("\x1b[?25l\x1b[2J\x1b[H")
+    _write("\r\n".join(_text_line(rng, number, columns) for number in range(rows - 1)))
+    while True:
+        for block in ("\x1b[7m \x1b[0m", " "):
+            _write(block + "\b")
+            yield
 
 
 def _page(columns: int, rows: int) -> None:
@@ -135,27 +154,40 @@ def _drag(window: int, area: tuple[int, int, int, int]) -> Callable[[], Iterator
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=["scroll", "typing", "page", "drag"])
+    parser.add_argument("mode", choices=["scroll", "typing", "caret", "page", "drag"])
     parser.add_argument("--rate", type=float, default=60.0, help="changes a second")
+    parser.add_argument("--stepped", action="store_true", help="a step for each SIGUSR2")
     parser.add_argument("--pid-file", type=Path, required=True)
     parser.add_argument("--window", type=int, default=0)
     parser.add_argument("--area", type=int, nargs=4, default=(0, 0, 100, 100))
     options = parser.parse_args()
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if options.stepped:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
+    else:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    def run(steps: Callable[[], Iterator[None]]) -> None:
+        if options.stepped:
+            _stepped(steps)
+        else:
+            _paced(options.rate, steps)
+
     if options.mode == "drag":
         steps = _drag(options.window, tuple(options.area))
         options.pid_file.write_text(str(os.getpid()))
-        _paced(options.rate, steps)
+        run(steps)
         return
     columns, rows = os.get_terminal_size()
     options.pid_file.write_text(str(os.getpid()))
     if options.mode == "page":
         _page(columns, rows)
     elif options.mode == "scroll":
-        _paced(options.rate, lambda: _scroll(columns, rows))
+        run(lambda: _scroll(columns, rows))
+    elif options.mode == "caret":
+        run(lambda: _caret(columns, rows))
     else:
         with options.pid_file.with_suffix(".log").open("w") as log:
-            _paced(options.rate, lambda: _typing(columns, rows, log))
+            run(lambda: _typing(columns, rows, log))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The five desktop workloads, each a context manager on a `Desktop`.
+"""The desktop workloads, each a context manager on a `Desktop`.
 
 All leave the picture untouched unless they drive it: no blinking caret, no clock, no pointer.
 """
@@ -27,13 +27,17 @@ CLIP_SECONDS = 10
 
 
 class Workload:
-    """Something that happens on the screen. `rate` is the changes a second that it aims at."""
+    """Something that happens on the screen. `rate` is the changes a second that it aims at.
+
+    A `stepped` one changes at each step() and at no other time.
+    """
 
     name = ""
     rate = 0.0
 
-    def __init__(self, desktop: Desktop) -> None:
+    def __init__(self, desktop: Desktop, *, stepped: bool = False) -> None:
         self.desktop = desktop
+        self._stepped = stepped
         self._stack = contextlib.ExitStack()
         self._driver = 0  # process to signal
 
@@ -72,9 +76,17 @@ class Workload:
         if self._driver:
             os.kill(self._driver, signal.SIGCONT)
 
+    def step(self) -> None:
+        """Make one change. It appears soon, maybe piece by piece."""
+        if self._driver:
+            os.kill(self._driver, signal.SIGUSR2)
+
     def changes_ns(self) -> list[int]:
         """Times of the changes so far (time.perf_counter_ns()), where a single one can be told."""
         return []
+
+    def _pace(self) -> list[str]:
+        return ["--stepped"] if self._stepped else []
 
     def _feeder_pid(self, path: Path) -> int:
         wait_for(lambda: path.exists() and path.read_text() != "", f"the feeder of {self.name}")
@@ -87,7 +99,7 @@ class Workload:
         pid_file = self.desktop.directory / f"{title}.pid"
         pid_file.unlink(missing_ok=True)
         foreground = "gray85" if colours == "black" else "gray15"
-        feed = [sys.executable, str(_FEEDER), mode, "--pid-file", str(pid_file)]
+        feed = [sys.executable, str(_FEEDER), mode, "--pid-file", str(pid_file), *self._pace()]
         terminal = spawn(
             [
                 "xterm", "-T", title, "-geometry", geometry, "-bg", colours, "-fg", foreground,
@@ -128,6 +140,18 @@ class Typing(Workload):
         return [int(line) for line in text.splitlines()]
 
 
+class Caret(Workload):
+    """The same desktop; in one of its windows a caret blinks."""
+
+    name = "caret"
+    rate = 2.0
+
+    def _start(self) -> None:
+        self._terminal("log", "100x40+40+40", "page")
+        self._terminal("notes", "90x30+900+60", "page", colours="ivory")
+        self._driver = self._terminal("shell", "110x24+620+600", "caret", self.rate)
+
+
 class Scroll(Workload):
     """An almost full-screen terminal that scrolls coloured text, one line at a time."""
 
@@ -137,6 +161,18 @@ class Scroll(Workload):
 
     def _start(self) -> None:
         self._driver = self._terminal("build", "230x60+10+10", "scroll", self.rate)
+
+
+class Terminal(Workload):
+    """The desktop of `still`; one window of it, of 80 × 24, scrolls coloured text by a line."""
+
+    name = "terminal"
+    rate = 60.0
+
+    def _start(self) -> None:
+        self._terminal("log", "100x40+40+40", "page")
+        self._terminal("notes", "90x30+900+60", "page", colours="ivory")
+        self._driver = self._terminal("shell", "80x24+700+600", "scroll", self.rate)
 
 
 class Drag(Workload):
@@ -156,7 +192,7 @@ class Drag(Workload):
             [
                 sys.executable, str(_FEEDER), "drag", "--pid-file", str(pid_file),
                 "--window", str(window), "--rate", f"{self.rate:g}",
-                "--area", "20", "20", "1200", "600",
+                "--area", "20", "20", "1200", "600", *self._pace(),
             ],
             self.desktop.env,
         )  # fmt: skip
@@ -169,6 +205,7 @@ class Video(Workload):
 
     name = "video"
     rate = 60.0
+    placement: tuple[str, ...] = ("--fullscreen", "--no-border")
 
     def _start(self) -> None:
         clip = make_clip(self.desktop.directory)
@@ -176,12 +213,13 @@ class Video(Workload):
         path.unlink(missing_ok=True)
         player = spawn(
             [
-                "mpv", "--no-config", "--vo=x11", "--fullscreen", "--loop-file=inf", "--no-audio",
+                "mpv", "--no-config", "--vo=x11", "--loop-file=inf", "--no-audio",
                 "--no-osc", "--osd-level=0", "--no-input-default-bindings", "--really-quiet",
                 "--hwdec=no", "--vd-lavc-threads=1",
                 # The cheapest conversion to the screen's format: a quarter of a core, not a half.
                 "--sws-allow-zimg=no", "--sws-fast=yes", "--sws-scaler=fast-bilinear",
-                "--no-border", "--title=film", f"--input-ipc-server={path}", str(clip),
+                *self.placement, *(["--pause"] if self._stepped else []),
+                "--title=film", f"--input-ipc-server={path}", str(clip),
             ],
             self.desktop.env,
         )  # fmt: skip
@@ -202,6 +240,21 @@ class Video(Workload):
 
     def rewind(self) -> None:
         self._command("seek", 0, "absolute", "keyframes")
+
+    def step(self) -> None:
+        self._command("frame-step")
+
+
+class Clip(Video):
+    """The same in a window of its own, over two windows of text."""
+
+    name = "clip"
+    placement = ("--geometry=960x540+560+280",)
+
+    def _start(self) -> None:
+        self._terminal("log", "112x58+10+10", "page")
+        self._terminal("notes", "112x58+950+10", "page", colours="ivory")
+        super()._start()
 
 
 def make_clip(directory: Path) -> Path:
@@ -234,4 +287,7 @@ def make_clip(directory: Path) -> Path:
 
 WORKLOADS: dict[str, type[Workload]] = {
     kind.name: kind for kind in (Still, Typing, Scroll, Drag, Video)
+}
+RECORDED: dict[str, type[Workload]] = {
+    kind.name: kind for kind in (Still, Caret, Typing, Terminal, Scroll, Drag, Clip, Video)
 }

@@ -1,39 +1,57 @@
 // What the software encoders cost on recorded pictures, and what they make of them.
 //
-//   bench_encode FILE WIDTH HEIGHT [CRF...]
+//   bench_encode FILE WIDTH HEIGHT [--damage FILE] [--crf N,N…] [--passes N] [--timed N]
+//                [--only NAME] [--pictures N] [--streams DIRECTORY] [--once]
 //
-// FILE: raw B G R X pictures without padding, one after the other. For each crf (23 when none is
-// given) every encoder codes the sequence three times, in turns; the table shows the CPU of a
-// picture (medians; all threads) for comparing it with the one before and for conversion + encode,
-// the time from picture to access unit ("wall"), the size of a P picture, and PSNR of luma and
-// chroma after libavcodec has decoded it. The first picture, an IDR, is left out. "screen, 2" is
-// our own encoder with two slices at once.
-extern "C" {
-#include <libavcodec/avcodec.h>
-}
+// FILE: raw B G R X pictures without padding, one after the other. The damage file has a line for
+// each of them: "x,y,width,height" of the rectangles that the X server reported since the one
+// before; without it all is damage.
+//
+// For each crf (23) every encoder codes the sequence in turns, --passes times (5) with the damage
+// known and as often with nothing known. Both search for what changed, tile by tile, as capture
+// does: inside the damage, or in the whole frame. CPU is the mean of a picture in a pass (all
+// threads; search, conversion and coding), median of the passes; "wall" is the time that the same
+// takes with the damage known. --timed N: measure times at this crf alone. Then once more for the
+// size of a P picture, PSNR and SSIM after libavcodec has decoded it; "PSNR-Y changed" is that of
+// the tiles that differ from the picture before. The first two pictures, an IDR and what it left to
+// do, are left out of all figures.
+//
+// --streams: write what was coded, and the truth as I420. --once: code once with the damage known
+// and print nothing, for callgrind.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
+#include <exception>
 #include <fstream>
 #include <memory>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "convert/convert.hpp"
-#include "encode/avcodec/ffmpeg.hpp"
-#include "encode/ladder.hpp"
-#include "encode/screen/screen_encoder.hpp"
+#include "encode_contestants.hpp"
+#include "encode_judge.hpp"
 
 namespace {
 
 using namespace kvm;
+using namespace kvm::bench;
 
-constexpr int kPasses = 3;
 constexpr std::int64_t kPictureNs = 16'666'667;
+// The IDR, and the picture after it, in which encoders do what the IDR left them: ours copies all
+// that it changed, x264 as the product calls it sharpens all of it.
+constexpr std::size_t kLeftOut = 2;
+// bit/s; out of the reach of every sequence, so that it is the quality that decides.
+constexpr int kCeiling = 600'000'000;
 
 double clock_ms(clockid_t clock) {
   timespec now{};
@@ -50,193 +68,308 @@ double median(std::vector<double> values) {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
-struct Sequence {
+struct Options {
+  std::string pictures_file;
   int width = 0;
   int height = 0;
-  std::vector<std::uint8_t> bytes;
-
-  [[nodiscard]] std::size_t picture_bytes() const {
-    return static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 4;
-  }
-  [[nodiscard]] std::size_t count() const { return bytes.size() / picture_bytes(); }
-  [[nodiscard]] CpuPlanes picture(std::size_t i) {
-    return {{bytes.data() + i * picture_bytes(), nullptr, nullptr},
-            {std::ptrdiff_t{4} * width, 0, 0}};
-  }
+  std::string damage_file;
+  std::vector<double> crfs{23};
+  int passes = 5;
+  double timed_crf = -1;  // < 0: all
+  std::string only;
+  std::size_t most_pictures = SIZE_MAX;
+  std::string streams;
+  bool once = false;
 };
 
-// Squared errors of the decoded pictures.
-class Judge {
+Options parse(int argc, char** argv) {
+  if (argc < 4) throw std::invalid_argument("too few arguments; usage: see bench_encode.cpp");
+  Options options;
+  options.pictures_file = argv[1];
+  options.width = std::atoi(argv[2]);
+  options.height = std::atoi(argv[3]);
+  for (int i = 4; i < argc; ++i) {
+    const std::string key = argv[i];
+    if (key == "--once") {
+      options.once = true;
+      continue;
+    }
+    if (++i == argc) throw std::invalid_argument(key + " wants a value");
+    const std::string value = argv[i];
+    if (key == "--damage") {
+      options.damage_file = value;
+    } else if (key == "--crf") {
+      options.crfs.clear();
+      std::istringstream list(value);
+      for (std::string one; std::getline(list, one, ',');) options.crfs.push_back(std::stod(one));
+    } else if (key == "--passes") {
+      options.passes = std::stoi(value);
+    } else if (key == "--timed") {
+      options.timed_crf = std::stod(value);
+    } else if (key == "--only") {
+      options.only = value;
+    } else if (key == "--pictures") {
+      options.most_pictures = std::stoul(value);
+    } else if (key == "--streams") {
+      options.streams = value;
+    } else {
+      throw std::invalid_argument("unknown argument " + key);
+    }
+  }
+  return options;
+}
+
+// Pictures in a mapped file, and the damage of each.
+class Sequence {
  public:
-  Judge() {
-    const AVCodec* codec = avcodec_find_decoder(AV_CODEC_ID_H264);
-    context_ = ff::own<ff::Context>(avcodec_alloc_context3(codec));
-    context_->thread_count = 1;
-    if (avcodec_open2(context_.get(), codec, nullptr) != 0) std::abort();
-  }
-  void add(const std::vector<std::uint8_t>& unit, const CpuPlanes& truth, bool counts) {
-    std::vector<std::uint8_t> padded = unit;
-    padded.resize(unit.size() + AV_INPUT_BUFFER_PADDING_SIZE, 0);
-    const auto packet = ff::own<ff::Packet>(av_packet_alloc());
-    packet->data = padded.data();
-    packet->size = static_cast<int>(unit.size());
-    const auto frame = ff::own<ff::Frame>(av_frame_alloc());
-    if (avcodec_send_packet(context_.get(), packet.get()) != 0 ||
-        avcodec_receive_frame(context_.get(), frame.get()) != 0) {
-      std::fprintf(stderr, "the stream does not decode\n");
-      std::exit(1);
+  explicit Sequence(const Options& options) : width_(options.width), height_(options.height) {
+    if (width_ < 1 || height_ < 1) throw std::invalid_argument("width and height must be positive");
+    const int file = open(options.pictures_file.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat status{};
+    if (file < 0 || fstat(file, &status) != 0) {
+      throw std::runtime_error("cannot read " + options.pictures_file);
     }
-    if (!counts) return;
-    for (std::size_t plane = 0; plane < 3; ++plane) {
-      const int divide = plane == 0 ? 1 : 2;
-      double& sum = plane == 0 ? luma_ : chroma_;
-      for (int y = 0; y < frame->height / divide; ++y) {
-        const std::uint8_t* a = frame->data[plane] + y * frame->linesize[plane];
-        const std::uint8_t* b = truth.data[plane] + y * truth.stride[plane];
-        for (int x = 0; x < frame->width / divide; ++x) sum += (a[x] - b[x]) * (a[x] - b[x]);
-      }
+    bytes_ = static_cast<std::size_t>(status.st_size);
+    count_ = std::min(bytes_ / picture_bytes(), options.most_pictures);
+    // Private, for the planes of the seam may be written to in principle. In memory from the
+    // start: the first encoder shall not pay for it.
+    if (count_ > 0)
+      memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, file, 0);
+    ::close(file);
+    if (count_ <= kLeftOut || memory_ == MAP_FAILED) {
+      throw std::runtime_error(options.pictures_file + " holds fewer than three pictures of " +
+                               std::to_string(width_) + "x" + std::to_string(height_));
     }
-    pixels_ += static_cast<double>(frame->width) * frame->height;
+    read_damage(options.damage_file);
   }
-  [[nodiscard]] double luma_psnr() const { return psnr(luma_, pixels_); }
-  [[nodiscard]] double chroma_psnr() const { return psnr(chroma_, pixels_ / 2); }
+  ~Sequence() { munmap(memory_, bytes_); }
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  [[nodiscard]] int width() const { return width_; }
+  [[nodiscard]] int height() const { return height_; }
+  [[nodiscard]] std::size_t count() const { return count_; }
+  [[nodiscard]] const TileMap& damage(std::size_t i) const { return damage_[i]; }
+  [[nodiscard]] CpuPlanes picture(std::size_t i) const {
+    return {{static_cast<std::uint8_t*>(memory_) + i * picture_bytes(), nullptr, nullptr},
+            {std::ptrdiff_t{4} * width_, 0, 0}};
+  }
 
  private:
-  static double psnr(double error, double samples) {
-    return 10 * std::log10(255.0 * 255.0 * samples / std::max(error, 1.0));
+  [[nodiscard]] std::size_t picture_bytes() const {
+    return static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_) * 4;
   }
-  ff::Context context_;
-  double luma_ = 0;
-  double chroma_ = 0;
-  double pixels_ = 0;
+  void read_damage(const std::string& path) {
+    TileMap all(width_, height_);
+    all.set_all();
+    damage_.assign(count_, all);
+    if (path.empty()) return;
+    std::ifstream file(path);
+    std::string line;
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (!std::getline(file, line)) throw std::runtime_error(path + " has too few lines");
+      damage_[i].clear();
+      std::istringstream words(line);
+      for (std::string word; words >> word;) {
+        Rect rect;
+        if (std::sscanf(word.c_str(), "%d,%d,%d,%d", &rect.x, &rect.y, &rect.width, &rect.height) !=
+            4) {
+          throw std::runtime_error(path + ": " + word + " is no rectangle");
+        }
+        damage_[i].add(rect);
+      }
+    }
+  }
+
+  int width_;
+  int height_;
+  std::size_t bytes_ = 0;
+  std::size_t count_ = 0;
+  void* memory_ = MAP_FAILED;
+  std::vector<TileMap> damage_;
 };
 
-struct Figures {
-  std::vector<double> compare_ms;
-  std::vector<double> encode_ms;
-  std::vector<double> wall_ms;
-  double bytes = 0;
-  double luma_psnr = 0;
-  double chroma_psnr = 0;
+enum class Known { kDamage, kNothing };
+
+// What capture hands to the encoder as changed.
+TileMap search(const Sequence& sequence, std::size_t i, Known known) {
+  TileMap changed = sequence.damage(i);
+  if (i == 0 || known == Known::kNothing) changed.set_all();
+  if (i > 0) trim_equal_tiles(sequence.picture(i - 1), sequence.picture(i), changed);
+  return changed;
+}
+
+struct Pass {  // means of a P picture
+  double cpu_ms = 0;
+  double wall_ms = 0;
 };
 
-struct Contestant {
-  std::string encoder;
-  int slices = 1;  // of our own
-  std::string preset = "ultrafast";
-  [[nodiscard]] std::string name() const {
-    if (slices > 1) return encoder + ", " + std::to_string(slices);
-    return preset == "ultrafast" ? encoder : encoder + ", " + preset;
+// One encoder over the sequence.
+class Run {
+ public:
+  Run(const Sequence& sequence, const Contestant& contestant, double crf)
+      : sequence_(sequence), contestant_(contestant), encoder_(contestant.make()) {
+    StreamConfig config;
+    config.use_hardware_encoder = false;
+    config.crf = crf;
+    config.bitrate = kCeiling;
+    EncoderFormat format{(sequence.width() + 1) & ~1, (sequence.height() + 1) & ~1,
+                         contestant.format, 0, 0};
+    if (is_bgra()) {
+      format.bgra_width = sequence.width();
+      format.bgra_height = sequence.height();
+    }
+    std::vector<std::string> notes;
+    encoder_->open(format, config, notes);
+    input_ = YuvPicture(is_bgra() ? PixelFormat::kI420 : contestant.format, sequence.width(),
+                        sequence.height());
   }
-};
 
-void code(Sequence& sequence, const Contestant& candidate, double crf, bool judge,
-          Figures& figures) {
-  StreamConfig config;
-  config.encoder = candidate.encoder;
-  config.preset = candidate.preset;
-  config.use_hardware_encoder = false;
-  config.crf = crf;
-  config.bitrate = 200'000'000;
-  EncoderFormat format{(sequence.width + 1) & ~1, (sequence.height + 1) & ~1, PixelFormat::kNv12,
-                       sequence.width, sequence.height};
-  std::vector<std::string> notes;
-  Ladder ladder(default_candidates({}), std::make_shared<LogRing>());
-  std::unique_ptr<Encoder> encoder;
-  if (candidate.encoder == "screen") {
-    encoder = std::make_unique<screen::ScreenEncoder>(screen::Slicing{.most = candidate.slices});
-    format.pixel_format = PixelFormat::kBgra;
-    encoder->open(format, config, notes);
-  } else {
-    encoder = ladder.open(format, config, notes);
+  [[nodiscard]] Pass time(Known known) {
+    Pass pass;
+    for (std::size_t i = 0; i < sequence_.count(); ++i) {
+      const double cpu = cpu_ms();
+      const double wall = clock_ms(CLOCK_MONOTONIC);
+      const AccessUnit unit = code(i, search(sequence_, i, known));
+      if (i < kLeftOut) continue;
+      pass.cpu_ms += cpu_ms() - cpu;
+      pass.wall_ms += clock_ms(CLOCK_MONOTONIC) - wall;
+    }
+    const auto pictures = static_cast<double>(sequence_.count() - kLeftOut);
+    return {pass.cpu_ms / pictures, pass.wall_ms / pictures};
   }
-  const bool bgra = format.pixel_format == PixelFormat::kBgra;
-  YuvPicture input(bgra ? PixelFormat::kI420 : format.pixel_format, sequence.width,
-                   sequence.height);
-  YuvPicture truth(PixelFormat::kI420, sequence.width, sequence.height);
-  Judge judged;
-  for (std::size_t i = 0; i < sequence.count(); ++i) {
-    const CpuPlanes now = sequence.picture(i);
-    TileMap damage(sequence.width, sequence.height);
-    damage.set_all();
-    const double begin = cpu_ms();
-    if (i > 0) trim_equal_tiles(sequence.picture(i - 1), now, damage);
-    const double compared = cpu_ms();
-    const double began = clock_ms(CLOCK_MONOTONIC);
-    if (!bgra) convert_tiles(now, damage, input);
+
+  // Bytes of a P picture. `stream`, `truth`: where to write both, or null.
+  [[nodiscard]] double judge(Judge& judge, std::ofstream* stream, std::ofstream* truth) {
+    YuvPicture original(PixelFormat::kI420, sequence_.width(), sequence_.height());
+    double bytes = 0;
+    for (std::size_t i = 0; i < sequence_.count(); ++i) {
+      const TileMap changed = search(sequence_, i, Known::kDamage);
+      const AccessUnit unit = code(i, changed);
+      convert_tiles(sequence_.picture(i), changed, original);
+      judge.add(unit.data, original.planes(), changed, i >= kLeftOut);
+      if (i >= kLeftOut) bytes += static_cast<double>(unit.data.size());
+      if (stream != nullptr) write(*stream, unit.data.data(), unit.data.size());
+      if (truth != nullptr) write_picture(*truth, original);
+    }
+    return bytes / static_cast<double>(sequence_.count() - kLeftOut);
+  }
+
+ private:
+  [[nodiscard]] bool is_bgra() const { return contestant_.format == PixelFormat::kBgra; }
+
+  [[nodiscard]] AccessUnit code(std::size_t i, const TileMap& changed) {
+    const CpuPlanes now = sequence_.picture(i);
+    if (!is_bgra()) convert_tiles(now, changed, input_);
     EncodeHints hints;
     hints.keyframe = i == 0;
-    hints.damage = &damage;
+    hints.damage = &changed;
     hints.wall_ns = 1'000'000'000 + static_cast<std::int64_t>(i) * kPictureNs;
     hints.pts_us = hints.wall_ns / 1000;
-    const EncodeResult result = encoder->encode(bgra ? now : input.planes(), hints);
-    const double encoded = cpu_ms();
-    const double ended = clock_ms(CLOCK_MONOTONIC);
-    const auto* unit = std::get_if<AccessUnit>(&result);
-    if (unit == nullptr) {
-      std::fprintf(stderr, "%s gave no access unit\n", candidate.name().c_str());
-      std::exit(1);
-    }
-    if (judge) {
-      convert_tiles(now, damage, truth);
-      judged.add(unit->data, truth.planes(), i > 0);
-      if (i > 0) figures.bytes += static_cast<double>(unit->data.size());
-    } else if (i > 0) {
-      figures.compare_ms.push_back(compared - begin);
-      figures.encode_ms.push_back(encoded - compared);
-      figures.wall_ms.push_back(ended - began);
+    EncodeResult result = encoder_->encode(is_bgra() ? now : input_.planes(), hints);
+    auto* unit = std::get_if<AccessUnit>(&result);
+    if (unit == nullptr) throw std::runtime_error(contestant_.name + " gave no access unit");
+    return std::move(*unit);
+  }
+
+  static void write(std::ofstream& file, const std::uint8_t* bytes, std::size_t count) {
+    file.write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(count));
+  }
+  static void write_picture(std::ofstream& file, const YuvPicture& picture) {
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const int divide = plane == 0 ? 1 : 2;
+      for (int y = 0; y < picture.coded_height() / divide; ++y) {
+        write(file, picture.planes().data[plane] + y * picture.planes().stride[plane],
+              static_cast<std::size_t>(picture.coded_width() / divide));
+      }
     }
   }
-  if (!judge) return;
-  figures.luma_psnr = judged.luma_psnr();
-  figures.chroma_psnr = judged.chroma_psnr();
+
+  const Sequence& sequence_;
+  const Contestant& contestant_;
+  std::unique_ptr<Encoder> encoder_;
+  YuvPicture input_;
+};
+
+struct Times {
+  std::vector<double> known_ms;
+  std::vector<double> whole_ms;
+  std::vector<double> wall_ms;
+};
+
+void print_extent(const Sequence& sequence) {
+  std::size_t damaged = 0;
+  std::size_t changed = 0;
+  for (std::size_t i = kLeftOut; i < sequence.count(); ++i) {
+    damaged += sequence.damage(i).count();
+    changed += search(sequence, i, Known::kDamage).count();
+  }
+  const TileMap& map = sequence.damage(0);
+  const double all =
+      static_cast<double>(sequence.count() - kLeftOut) * map.cols() * map.rows() / 100;
+  std::printf("damaged %.2f %%, changed %.2f %% of the tiles\n\n",
+              static_cast<double>(damaged) / all, static_cast<double>(changed) / all);
+}
+
+void compare(const Sequence& sequence, const std::vector<Contestant>& all, const Options& options) {
+  print_extent(sequence);
+  std::printf(
+      "| encoder | crf | known ms | whole ms | wall ms | kB/P | PSNR-Y | PSNR-UV | PSNR-Y changed "
+      "| SSIM-Y |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+  for (const double crf : options.crfs) {
+    std::vector<Times> times(all.size());
+    const bool timed = options.timed_crf < 0 || options.timed_crf == crf;
+    for (int pass = 0; timed && pass < options.passes; ++pass) {
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const Pass known = Run(sequence, all[i], crf).time(Known::kDamage);
+        times[i].known_ms.push_back(known.cpu_ms);
+        times[i].wall_ms.push_back(known.wall_ms);
+        times[i].whole_ms.push_back(Run(sequence, all[i], crf).time(Known::kNothing).cpu_ms);
+      }
+    }
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      std::ofstream stream;
+      std::ofstream truth;
+      const bool writes = timed && !options.streams.empty();
+      if (writes) {
+        stream.open(options.streams + "/" + std::to_string(i) + ".h264", std::ios::binary);
+        if (i == 0) truth.open(options.streams + "/truth.yuv", std::ios::binary);
+      }
+      Judge judge;
+      const double bytes =
+          Run(sequence, all[i], crf)
+              .judge(judge, writes ? &stream : nullptr, writes && i == 0 ? &truth : nullptr);
+      std::printf("| %s | %g | %.4f | %.4f | %.4f | %.4f | %.3f | %.3f | %.3f | %.5f |\n",
+                  all[i].name.c_str(), crf, median(times[i].known_ms), median(times[i].whole_ms),
+                  median(times[i].wall_ms), bytes / 1000, judge.luma_psnr(), judge.chroma_psnr(),
+                  judge.changed_psnr(), judge.luma_ssim());
+      std::fflush(stdout);
+    }
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  Sequence sequence;
-  if (argc > 3) {
-    sequence.width = std::atoi(argv[2]);
-    sequence.height = std::atoi(argv[3]);
-  }
-  if (sequence.width < 1 || sequence.height < 1) {
-    std::fprintf(stderr, "usage: bench_encode FILE WIDTH HEIGHT [CRF...]\n");
-    return 2;
-  }
-  std::ifstream file(argv[1], std::ios::binary);
-  sequence.bytes.assign(std::istreambuf_iterator<char>(file), {});
-  const std::size_t count = sequence.count();
-  if (count < 2) {
-    std::fprintf(stderr, "%s holds fewer than two pictures of %dx%d\n", argv[1], sequence.width,
-                 sequence.height);
-    return 2;
-  }
-  std::vector<double> crfs;
-  for (int i = 4; i < argc; ++i) crfs.push_back(std::atof(argv[i]));
-  if (crfs.empty()) crfs.push_back(23);
-  std::printf(
-      "| encoder | crf | compare ms | convert + encode ms | wall ms | kB/P | PSNR-Y | PSNR-UV |\n"
-      "|---|---:|---:|---:|---:|---:|---:|---:|\n");
-  const std::vector<Contestant> candidates{{"screen"},
-                                           {"screen", 2},
-                                           {"libx264"},
-                                           {"libx264", 1, "superfast"},
-                                           {"libx264", 1, "veryfast"}};
-  for (const double crf : crfs) {
-    std::vector<Figures> figures(candidates.size());
-    for (int pass = 0; pass < kPasses; ++pass) {
-      for (std::size_t i = 0; i < candidates.size(); ++i)
-        code(sequence, candidates[i], crf, false, figures[i]);
+  av_log_set_level(AV_LOG_ERROR);
+  try {
+    const Options options = parse(argc, argv);
+    const Sequence sequence(options);
+    std::vector<Contestant> all = contestants();
+    if (!options.only.empty()) {
+      std::erase_if(all, [&](const Contestant& one) { return one.name != options.only; });
+      if (all.empty()) throw std::invalid_argument("no encoder is called " + options.only);
     }
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-      code(sequence, candidates[i], crf, true, figures[i]);
-      const Figures& found = figures[i];
-      std::printf(
-          "| %s | %g | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |\n", candidates[i].name().c_str(),
-          crf, median(found.compare_ms), median(found.encode_ms), median(found.wall_ms),
-          found.bytes / 1000 / static_cast<double>(count - 1), found.luma_psnr, found.chroma_psnr);
+    if (options.once) {
+      for (const Contestant& one : all) {
+        (void)Run(sequence, one, options.crfs.front()).time(Known::kDamage);
+      }
+    } else {
+      compare(sequence, all, options);
     }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "bench_encode: %s\n", error.what());
+    return 2;
   }
   return 0;
 }
