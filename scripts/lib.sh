@@ -50,7 +50,7 @@ build|pc xcb-damage|libxcb-damage0-dev|libxcb-devel
 build|pc xcb-xfixes|libxcb-xfixes0-dev|libxcb-devel
 build|pc xcb-randr|libxcb-randr0-dev|libxcb-devel
 build|pc xcb-xinput|libxcb-xinput-dev|libxcb-devel
-test|header doctest/doctest.h|doctest-dev|doctest-devel
+test bench|header doctest/doctest.h|doctest-dev|doctest-devel
 test screen bench|cmd Xvfb|xvfb|xorg-x11-server-Xvfb
 test screen bench|cmd xterm|xterm|xterm
 test|cmd xrandr|x11-xserver-utils|xrandr
@@ -66,6 +66,8 @@ test|cmd ip|iproute2|iproute
 test bench|cmd xdotool|xdotool|xdotool
 test bench|cmd mpv|mpv|mpv
 bench|cmd icewm|icewm|icewm
+bench|cmd valgrind|valgrind|valgrind
+bench|pc openh264|libopenh264-dev|openh264-devel
 bench|font DejaVuSansMono|fonts-dejavu-core|dejavu-sans-mono-fonts
 TABLE
 }
