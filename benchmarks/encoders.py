@@ -77,12 +77,12 @@ def code(
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
-        extent = [float(number) for number in re.findall(r"([\d.]+) %", first)]
+        damaged, changed = map(float, re.findall(r"([\d.]+) %", first))
         for number, line in enumerate(process.stdout):
             if number < 3:  # a blank line and the table's head
                 continue
             encoder, *figures = (cell.strip() for cell in line.strip().strip("|").split("|"))
-            rows.append(Row(sequence, *extent, encoder, *map(float, figures)))
+            rows.append(Row(sequence, damaged, changed, encoder, *map(float, figures)))
             say(f"  {sequence}: {encoder} at {rows[-1].crf:g}")
     if process.returncode != 0:
         raise RuntimeError(f"bench_encode failed on {sequence}")
@@ -190,45 +190,71 @@ def bd_rate(
     return float(100 * (np.exp(means[0] - means[1]) - 1))
 
 
+def _grouped(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    """By sequence and encoder, in the order in which they come."""
+    groups: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        groups.setdefault(row.sequence, {}).setdefault(row.encoder, []).append(row)
+    return groups
+
+
+def _shown(rows: Sequence[Row]) -> Row:
+    return next(r for r in rows if r.crf == _SHOWN_CRF)
+
+
+def _rates(of: dict[str, list[Row]], encoder: str) -> list[str]:
+    """BD-rates to both references: over whole pictures, then over the changed tiles."""
+    cells = []
+    for quality in (lambda r: r.psnr_y, lambda r: r.psnr_changed):
+        for reference in _REFERENCES:
+            rate = None
+            if encoder != reference and reference in of and of[reference][0].changed > 0:
+                rate = bd_rate(of[encoder], of[reference], quality)
+            cells.append(_or_dash(rate, "+.0f"))
+    return cells
+
+
+def _markdown(head: Sequence[str], names: int, lines: Sequence[Sequence[str]]) -> str:
+    """A table whose first `names` columns are text."""
+    rule = ["---"] * names + ["---:"] * (len(head) - names)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines))
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """A line for each sequence: ours beside x264 as the product calls it."""
+    ours, theirs = "screen", "x264 product"
+    head = ["sequence", "damaged %", "changed %"]
+    head += [f"{name}, {what}" for name in (ours, theirs) for what in ("known ms", "whole ms")]
+    head += ["BD uf", "BD umh64", "BD uf, changed", "BD umh64, changed"]
+    lines = []
+    for name, of in _grouped(rows).items():
+        if ours not in of or theirs not in of:
+            continue
+        cells = [name, f"{of[ours][0].damaged:.1f}", f"{of[ours][0].changed:.1f}"]
+        for encoder in (ours, theirs):
+            cells += [_ms(_shown(of[encoder]).known_ms), _ms(_shown(of[encoder]).whole_ms)]
+        lines.append([*cells, *_rates(of, ours)])
+    return _markdown(head, 1, lines)
+
+
 def table(rows: Sequence[Row]) -> str:
-    """One line for each sequence and encoder."""
+    """A line for each sequence and encoder."""
     counted = any(r.instructions is not None for r in rows)
     seen = any(r.xpsnr_y is not None for r in rows)
-    head = ["sequence", "encoder", "CPU ms, damage known", "CPU ms, whole frame checked", "wall ms"]
+    head = ["sequence", "encoder", "known ms", "whole ms", "wall ms"]
     head += ["M instr."] if counted else []
     head += ["kB/P", "PSNR-Y", "PSNR-UV", "SSIM-Y"] + (["XPSNR-Y"] if seen else [])
-    head += [f"BD % to {name.partition(' ')[2]}" for name in _REFERENCES]
-    head += [f"changed tiles: BD % to {name.partition(' ')[2]}" for name in _REFERENCES]
-    sequences = {r.sequence: r for r in rows}
-    lines = ["| sequence | damaged % | changed % |", "|---|---:|---:|"]
-    lines += [f"| {s} | {r.damaged:.2f} | {r.changed:.2f} |" for s, r in sequences.items()]
-    lines += ["", "| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
-    for name in dict.fromkeys(r.sequence for r in rows):
-        of = {
-            encoder: [r for r in rows if (r.sequence, r.encoder) == (name, encoder)]
-            for encoder in dict.fromkeys(r.encoder for r in rows)
-        }
+    head += ["BD uf", "BD umh64", "BD uf, changed", "BD umh64, changed"]
+    lines = []
+    for name, of in _grouped(rows).items():
         for encoder, some in of.items():
-            if not some:
-                continue
-            r = next(r for r in some if r.crf == _SHOWN_CRF)
+            r = _shown(some)
             cells = [name, encoder, _ms(r.known_ms), _ms(r.whole_ms), _ms(r.wall_ms)]
             cells += [_or_dash(r.instructions, ".2f")] if counted else []
-            cells += [
-                f"{r.kilobytes:.2f}",
-                f"{r.psnr_y:.1f}",
-                f"{r.psnr_uv:.1f}",
-                f"{r.ssim_y:.4f}",
-            ]
-            cells += [_or_dash(r.xpsnr_y, ".1f")] if seen else []
-            for quality in (lambda r: r.psnr_y, lambda r: r.psnr_changed):
-                for reference in _REFERENCES:
-                    rate = None
-                    if encoder != reference and of.get(reference) and r.changed > 0:
-                        rate = bd_rate(some, of[reference], quality)
-                    cells.append(_or_dash(rate, "+.0f"))
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            cells += [f"{r.kilobytes:.2f}", f"{r.psnr_y:.1f}", f"{r.psnr_uv:.1f}"]
+            cells += [f"{r.ssim_y:.4f}"] + ([_or_dash(r.xpsnr_y, ".1f")] if seen else [])
+            lines.append([*cells, *_rates(of, encoder)])
+    return _markdown(head, 2, lines)
 
 
 def _ms(value: float) -> str:
@@ -245,6 +271,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     names = [
         name
@@ -273,6 +300,9 @@ def plot(rows: Sequence[Row], path: Path) -> None:
                 label=encoder,
             )
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_title(name, fontsize=11)
         panel.grid(alpha=0.3, which="both", lw=0.5)
         panel.tick_params(labelsize=8, which="both")
@@ -344,7 +374,7 @@ def main() -> int:
         except (MissingProgramError, RecordingError) as error:
             print(error, file=sys.stderr)
             return 2
-    print(f"{machine()}\n\n{table(rows)}")
+    print(f"{machine()}\n\n{summary(rows)}\n\n{table(rows)}")
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n")
     if options.plot:
