@@ -67,7 +67,7 @@ test bench|cmd xdotool|xdotool|xdotool
 test bench|cmd mpv|mpv|mpv
 bench|cmd icewm|icewm|icewm
 bench|cmd valgrind|valgrind|valgrind
-bench|pc openh264|libopenh264-dev|openh264-devel
+test bench|pc openh264|libopenh264-dev|openh264-devel
 bench|font DejaVuSansMono|fonts-dejavu-core|dejavu-sans-mono-fonts
 TABLE
 }

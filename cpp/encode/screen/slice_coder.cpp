@@ -121,7 +121,11 @@ void SliceCoder::write_skip_run() {
 }
 
 void SliceCoder::write_quantiser() {
-  out_->se(quantiser_ - written_quantiser_);  // mb_qp_delta
+  // mb_qp_delta: -26 … 25, further ones go round (7.4.5).
+  int delta = quantiser_ - written_quantiser_;
+  if (delta < -26) delta += 52;
+  if (delta > 25) delta -= 52;
+  out_->se(delta);
   written_quantiser_ = quantiser_;
 }
 
