@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import subprocess
 import sys
@@ -279,7 +280,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         if all(np.isfinite(r.psnr_changed) for r in rows if r.sequence == name)
     ]
     encoders = list(dict.fromkeys(r.encoder for r in rows))
-    columns = min(4, len(names) + 1)
+    columns = math.ceil(math.sqrt(len(names) + 1))
     lines = -(-(len(names) + 1) // columns)  # one panel is the legend's
     figure, grid = plt.subplots(
         lines, columns, figsize=(3.6 * columns, 3.3 * lines), layout="constrained", squeeze=False
