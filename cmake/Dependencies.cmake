@@ -43,10 +43,10 @@ if(NOT HWY_FOUND)
 endif()
 
 if(UNIX AND NOT APPLE)
-  pkg_check_modules(XCB QUIET IMPORTED_TARGET xcb>=1.13 xcb-shm xcb-damage xcb-xfixes xcb-randr xcb-xinput)
+  pkg_check_modules(XCB QUIET IMPORTED_TARGET xcb>=1.13 xcb-shm xcb-damage xcb-xfixes xcb-randr xcb-xinput xau)
   if(NOT XCB_FOUND)
-    kvm_missing("libxcb (xcb, xcb-shm, xcb-damage, xcb-xfixes, xcb-randr, xcb-xinput)"
-                "libxcb1-dev libxcb-shm0-dev libxcb-damage0-dev libxcb-xfixes0-dev libxcb-randr0-dev libxcb-xinput-dev"
-                "libxcb-devel")
+    kvm_missing("libxcb (xcb, xcb-shm, xcb-damage, xcb-xfixes, xcb-randr, xcb-xinput, xau)"
+                "libxcb1-dev libxcb-shm0-dev libxcb-damage0-dev libxcb-xfixes0-dev libxcb-randr0-dev libxcb-xinput-dev libxau-dev"
+                "libxcb-devel libXau-devel")
   endif()
 endif()

@@ -50,6 +50,7 @@ build|pc xcb-damage|libxcb-damage0-dev|libxcb-devel
 build|pc xcb-xfixes|libxcb-xfixes0-dev|libxcb-devel
 build|pc xcb-randr|libxcb-randr0-dev|libxcb-devel
 build|pc xcb-xinput|libxcb-xinput-dev|libxcb-devel
+build|pc xau|libxau-dev|libXau-devel
 test bench|header doctest/doctest.h|doctest-dev|doctest-devel
 test screen bench|cmd Xvfb|xvfb|xorg-x11-server-Xvfb
 test screen bench|cmd xterm|xterm|xterm

@@ -31,7 +31,7 @@ checkout() { # checkout OWNER/NAME TAG COMMIT FOLDER
 }
 
 if command -v dnf >/dev/null; then
-  dnf install -y -q libxcb-devel nasm pkgconf-pkg-config
+  dnf install -y -q libxcb-devel libXau-devel nasm pkgconf-pkg-config
 fi
 
 export PKG_CONFIG_PATH="$PREFIX/lib/pkgconfig:$PREFIX/lib64/pkgconfig:${PKG_CONFIG_PATH:-}"

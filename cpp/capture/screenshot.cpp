@@ -3,6 +3,7 @@
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "base/time_limit.hpp"
 #include "capture/source.hpp"
 #include "convert/convert.hpp"
 
@@ -28,6 +29,7 @@ Frame first_frame(FrameSource& source, const StreamConfig& config) {
 Screenshot take_screenshot(const StreamConfig& config, std::shared_ptr<LogRing> log) {
   validate(config);
   const std::unique_ptr<FrameSource> source = make_source(config, std::move(log));
+  const TimeLimit limit(kPatienceNs, [&source] { source->cancel(); });
   source->open(config);
   const Frame frame = first_frame(*source, config);
   CpuPlanes planes = frame.planes();

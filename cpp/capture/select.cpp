@@ -14,7 +14,11 @@ std::unique_ptr<FrameSource> make_source(const StreamConfig& config, std::shared
 std::vector<CaptureInfo> list_captures(const std::string& x_display) {
   std::string reason;
   try {
-    reason = x11::Connection(x_display).why_unreadable();
+    const auto line = std::make_shared<x11::Lifeline>();
+    const TimeLimit limit = x11::limit_opening(line);
+    const x11::Connection connection(x_display, line);
+    reason = connection.why_unreadable();
+    connection.require();
   } catch (const Error& error) {
     reason = error.what();
   }

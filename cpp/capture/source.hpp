@@ -48,7 +48,7 @@ struct SourceLost {
 };
 using SourceEvent = std::variant<Frame, CursorUpdate, Timeout, GeometryChanged, SourceLost>;
 
-// Owned and called by one thread (the capture thread), but for wake().
+// Owned and called by one thread (the capture thread), but for wake() and cancel().
 class FrameSource {
  public:
   virtual ~FrameSource() = default;
@@ -67,6 +67,8 @@ class FrameSource {
   [[nodiscard]] virtual SourceEvent wait(std::int64_t not_before_ns, std::int64_t deadline_ns) = 0;
   // Ends a wait() early. From any thread.
   virtual void wake() = 0;
+  // Ends a wait() or open() for good, even one for a screen that does not answer. From any thread.
+  virtual void cancel() { wake(); }
   // Idempotent.
   virtual void close() = 0;
 };

@@ -22,6 +22,15 @@ constexpr std::chrono::milliseconds kReopenPause{50};
 
 void Pipeline::capture_loop(std::promise<Outcome>& opened) {
   name_this_thread("kvm-capture");
+  capture(opened);
+  {
+    const std::lock_guard lock(mutex_);
+    capturing_ = false;
+  }
+  ending_.notify_all();
+}
+
+void Pipeline::capture(std::promise<Outcome>& opened) {
   std::shared_ptr<FrameSource> source;
   try {
     source = make_source_(config_);

@@ -11,6 +11,7 @@ namespace kvm {
 namespace {
 
 constexpr std::int64_t kThumbnailWaitNs = 500 * kNsPerMs;
+constexpr std::chrono::seconds kGrace{1};
 
 std::int64_t period_of(double fps) {
   return static_cast<std::int64_t>(1e9 / fps);
@@ -48,12 +49,12 @@ void Pipeline::start() {
     if (const Outcome failed = result.get()) throw Error(*failed);
   };
   try {
+    capturing_ = true;  // no thread reads it yet
     run(capture_thread_, &Pipeline::capture_loop);
     run(encode_thread_, &Pipeline::encode_loop);
   } catch (...) {
     stop();
-    if (capture_thread_.joinable()) capture_thread_.join();
-    if (encode_thread_.joinable()) encode_thread_.join();
+    join_threads();
     throw;
   }
 }
@@ -66,7 +67,21 @@ void Pipeline::stop() {
 
 void Pipeline::join() {
   const std::lock_guard lifecycle(lifecycle_);
-  if (capture_thread_.joinable()) capture_thread_.join();
+  join_threads();
+}
+
+void Pipeline::join_threads() {
+  if (capture_thread_.joinable()) {
+    {
+      std::unique_lock lock(mutex_);
+      ending_.wait(lock, [this] { return stop_ || !capturing_; });
+      // A stopped X server answers nothing, and xcb waits for it without limit.
+      if (!ending_.wait_for(lock, kGrace, [this] { return !capturing_; }) && source_) {
+        source_->cancel();
+      }
+    }
+    capture_thread_.join();
+  }
   if (encode_thread_.joinable()) encode_thread_.join();
 }
 
@@ -77,6 +92,7 @@ void Pipeline::demand_changed() {
     source = source_;
   }
   work_.notify_all();
+  if (stop_) ending_.notify_all();
   if (source) source->wake();
 }
 

@@ -66,7 +66,7 @@ class Pipeline {
   void start();
   // Asks the threads to end; idempotent.
   void stop();
-  // Waits for them; idempotent.
+  // Waits for them; idempotent. A source that hangs is cancelled a second after stop().
   void join();
 
   // Its first packet is a keyframe. `capacity` ≥ 1 packets.
@@ -107,6 +107,7 @@ class Pipeline {
   void capture_loop(std::promise<Outcome>& opened);
   void encode_loop(std::promise<Outcome>& opened);
   // Capture thread.
+  void capture(std::promise<Outcome>& opened);
   void publish(Frame frame);
   void publish(const CursorUpdate& cursor);
   void reconfigure(Reconfigure& request);
@@ -118,6 +119,7 @@ class Pipeline {
   // Any thread.
   void fail(const Error& error);
   void end_consumers(const std::optional<Error>& error);
+  void join_threads();  // lifecycle_ held
   void demand_changed();
   [[nodiscard]] bool any_credit_locked() const;
   [[nodiscard]] static View view_of(const Frame& frame);
@@ -135,7 +137,8 @@ class Pipeline {
   std::condition_variable work_;      // the encode thread waits here
   std::condition_variable pictures_;  // thumbnail() waits here for a first picture
   std::condition_variable cursors_;
-  std::optional<Captured> slot_;  // latest wins; damage of what it replaces is merged
+  std::condition_variable ending_;  // join() waits here
+  std::optional<Captured> slot_;    // latest wins; damage of what it replaces is merged
   std::vector<std::shared_ptr<Subscription>> subscriptions_;
   std::optional<RateSettings> new_rate_;
   std::unique_ptr<Reconfigure> reconfigure_;
@@ -146,6 +149,7 @@ class Pipeline {
   bool picture_wanted_ = false;  // a thumbnail or a refresh wants the screen of now
   bool held_back_ = false;       // the capture thread waits for slot_ to be taken
   bool ended_ = false;
+  bool capturing_ = false;  // the capture thread has not come to its end
   std::string encoder_name_;
   std::string capture_name_;
   std::vector<std::string> notes_;

@@ -71,6 +71,9 @@ class PrivateServer {
     unlink(("/tmp/.X11-unix/X" + name_.substr(1)).c_str());
     if (!rfb_path_.empty()) unlink(rfb_path_.c_str());
   }
+  // Neither answers nor ends, as a hung driver leaves it.
+  void stop() const { ::kill(pid_, SIGSTOP); }
+  void resume() const { ::kill(pid_, SIGCONT); }
   [[nodiscard]] const std::string& name() const { return name_; }
   // Runs a shell command with DISPLAY set; its exit status.
   int run(const std::string& command) const {

@@ -194,6 +194,64 @@ TEST_CASE("an X server that goes away is reported, once and for all") {
   CHECK_THROWS_AS(source->open(config_for(server)), Error);
 }
 
+TEST_CASE("a server that hangs does not hang whoever opens, reads or looks at it") {
+  PrivateServer server(320, 240);
+  const StreamConfig config = config_for(server, CursorMode::kEmbedded);
+  const auto source = open_source(config);
+  static_cast<void>(expect_frame(*source));
+  server.stop();
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));  // beyond the poll of the pointer
+    source->cancel();
+  });
+  const std::int64_t before = now_ns();
+  SourceEvent event = source->wait(0, now_ns() + 30 * kSecond);
+  if (std::holds_alternative<Timeout>(event)) event = source->wait(0, now_ns() + 30 * kSecond);
+  CHECK(now_ns() - before < 2 * kSecond);
+  other.join();
+  const auto* lost = std::get_if<SourceLost>(&event);
+  CHECK((lost != nullptr && lost->reason.find("does not answer") != std::string::npos));
+  CHECK_THROWS_WITH_AS(source->open(config), doctest::Contains("does not answer"), Error);
+  CHECK(now_ns() - before < 2 * kSecond);  // a cancelled source asks nobody
+
+  const auto takes = [](const auto& call) {
+    const std::int64_t start = now_ns();
+    CHECK_THROWS_WITH_AS(call(), doctest::Contains("does not answer"), Error);
+    return now_ns() - start;
+  };
+  CHECK(takes([&] { static_cast<void>(open_source(config)); }) < 6 * kSecond);
+  CHECK(takes([&] { static_cast<void>(list_displays(server.name())); }) < 6 * kSecond);
+  server.resume();
+  static_cast<void>(expect_frame(*open_source(config)));
+}
+
+TEST_CASE("a screenshot of a server that hangs between two answers fails in time") {
+  PrivateServer server(320, 240);
+  const StreamConfig config = config_for(server);
+  std::thread other([&] {
+    for (int i = 0; i < 50; ++i) {  // it hangs at some point of one or another of them
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      server.stop();
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      if (i < 49) server.resume();
+    }
+  });
+  std::int64_t longest = 0;
+  std::string reason;
+  while (reason.empty()) {
+    const std::int64_t start = now_ns();
+    try {
+      static_cast<void>(take_screenshot(config, std::make_shared<LogRing>()));
+    } catch (const Error& error) {
+      reason = error.what();
+    }
+    longest = std::max(longest, now_ns() - start);
+  }
+  other.join();
+  CHECK(reason.find("does not answer") != std::string::npos);
+  CHECK(longest < 7 * kSecond);
+}
+
 TEST_CASE("what cannot be captured says why and what to do") {
   StreamConfig config;
   config.display = ":9999";

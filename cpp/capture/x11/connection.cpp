@@ -7,6 +7,7 @@
 #include <xcb/xinput.h>
 
 #include <cstring>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -40,7 +41,8 @@ DisplayName parse_display(const std::string& display) {
   return {display.substr(0, slash), display.substr(slash + 1)};
 }
 
-Connection::Connection(const std::string& server) : server_(server) {
+Connection::Connection(const std::string& server, std::shared_ptr<Lifeline> line)
+    : server_(server), line_(std::move(line)) {
   const bool from_environment = server_.empty();
   if (from_environment) {
     const char* display = std::getenv("DISPLAY");
@@ -48,7 +50,8 @@ Connection::Connection(const std::string& server) : server_(server) {
     if (server_.empty()) throw Error(ErrorKind::kCapture, no_server_message("", true));
   }
   int screen_number = 0;
-  connection_.reset(xcb_connect(server_.c_str(), &screen_number));
+  connection_.reset(connect(server_, &screen_number, *line_));
+  if (line_->is_cut()) throw Error(ErrorKind::kCapture, why_lost());
   if (broken()) throw Error(ErrorKind::kCapture, no_server_message(server_, from_environment));
   xcb_screen_iterator_t screens = xcb_setup_roots_iterator(xcb_get_setup(get()));
   while (screen_number > 0 && screens.rem > 1) {
@@ -57,6 +60,20 @@ Connection::Connection(const std::string& server) : server_(server) {
   }
   screen_ = screens.data;
   query_extensions();
+  require();
+}
+
+std::string Connection::why_lost() const {
+  if (line_->is_cut()) {
+    return "X server '" + server_ +
+           "' does not answer: it hangs or is stopped; look at its process, or end it and log in "
+           "anew";
+  }
+  return "X server " + server_ + " closed the connection (it ended, or the session did)";
+}
+
+void Connection::require() const {
+  if (broken()) throw Error(ErrorKind::kCapture, why_lost());
 }
 
 void Connection::query_extensions() {

@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 
+#include "capture/x11/lifeline.hpp"
+
 namespace kvm::x11 {
 
 struct Free {
@@ -37,7 +39,9 @@ struct Extensions {
 class Connection {
  public:
   // `server` as in $DISPLAY; "" = $DISPLAY itself. Throws Error{kCapture} with the next step.
-  explicit Connection(const std::string& server);
+  // `line` ends the waits of this and all other methods.
+  explicit Connection(const std::string& server,
+                      std::shared_ptr<Lifeline> line = std::make_shared<Lifeline>());
 
   [[nodiscard]] xcb_connection_t* get() const noexcept { return connection_.get(); }
   [[nodiscard]] const xcb_screen_t& screen() const noexcept { return *screen_; }
@@ -45,8 +49,13 @@ class Connection {
   [[nodiscard]] const std::string& server() const noexcept { return server_; }
   [[nodiscard]] const Extensions& extensions() const noexcept { return extensions_; }
   [[nodiscard]] bool broken() const noexcept {
-    return xcb_connection_has_error(connection_.get()) != 0;
+    return line_->is_cut() || xcb_connection_has_error(connection_.get()) != 0;
   }
+  // Why it is broken.
+  [[nodiscard]] std::string why_lost() const;
+  // Throws Error{kCapture} when it is broken: replies that never came have left gaps in what was
+  // asked.
+  void require() const;
   // "" when the root window can be read as 32-bit BGRX; else why not (depth, byte order, Xwayland).
   [[nodiscard]] std::string why_unreadable() const;
 
@@ -57,6 +66,7 @@ class Connection {
   void query_extensions();
 
   std::string server_;
+  std::shared_ptr<Lifeline> line_;
   std::unique_ptr<xcb_connection_t, Disconnect> connection_;
   const xcb_screen_t* screen_ = nullptr;
   Extensions extensions_;

@@ -79,6 +79,7 @@ std::vector<DisplayInfo> list_monitors(const Connection& connection) {
       monitors.push_back(std::move(info));
     }
   }
+  connection.require();
   if (monitors.empty()) {
     DisplayInfo whole;
     whole.id = whole.name = "screen";
@@ -126,7 +127,9 @@ std::string describe(const std::vector<DisplayInfo>& monitors) {
 namespace kvm {
 
 std::vector<DisplayInfo> list_displays(const std::string& x_display) {
-  return x11::list_monitors(x11::Connection(x_display));
+  const auto line = std::make_shared<x11::Lifeline>();
+  const TimeLimit limit = x11::limit_opening(line);
+  return x11::list_monitors(x11::Connection(x_display, line));
 }
 
 }  // namespace kvm

@@ -39,7 +39,9 @@ void X11Source::open(const StreamConfig& config) {
   close();
   config_ = config;
   const DisplayName display = parse_display(config.display);
-  auto connection = std::make_unique<Connection>(display.server);
+  const std::shared_ptr<Lifeline> line = new_line();
+  const TimeLimit limit = limit_opening(line);
+  auto connection = std::make_unique<Connection>(display.server, line);
   if (const std::string reason = connection->why_unreadable(); !reason.empty()) {
     throw Error(ErrorKind::kCapture, reason);
   }
@@ -50,6 +52,7 @@ void X11Source::open(const StreamConfig& config) {
     reader_ = std::make_unique<Reader>(*connection_, area_);
     if (config_.cursor != CursorMode::kHidden) cursor_ = std::make_unique<Cursor>(*connection_);
     start_damage();
+    connection_->require();
   } catch (...) {
     close();
     throw;
@@ -58,6 +61,23 @@ void X11Source::open(const StreamConfig& config) {
   pending_.set_all();
   damaged_ns_ = now_ns();
   opened_before_ = true;
+}
+
+std::shared_ptr<Lifeline> X11Source::new_line() {
+  auto line = std::make_shared<Lifeline>();
+  const std::lock_guard lock(line_mutex_);
+  line_ = line;
+  if (cancelled_) line->cut();
+  return line;
+}
+
+void X11Source::cancel() {
+  {
+    const std::lock_guard lock(line_mutex_);
+    cancelled_ = true;
+    if (line_) line_->cut();
+  }
+  wake();
 }
 
 void X11Source::close() {
@@ -196,9 +216,7 @@ std::optional<std::string> X11Source::geometry_change() {
 }
 
 SourceLost X11Source::lost() const {
-  return {
-      "X server " + connection_->server() + " closed the connection (it ended, or the session did)",
-      true};
+  return {connection_->why_lost(), true};
 }
 
 Rect X11Source::cursor_rect() const noexcept {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -25,9 +26,11 @@ class X11Source final : public FrameSource {
   [[nodiscard]] int height() const override { return area_.height; }
   [[nodiscard]] SourceEvent wait(std::int64_t not_before_ns, std::int64_t deadline_ns) override;
   void wake() override { wake_.set(); }
+  void cancel() override;
   void close() override;
 
  private:
+  [[nodiscard]] std::shared_ptr<Lifeline> new_line();
   void select_events();
   [[nodiscard]] bool has_damage_extension() const noexcept;
   void start_damage();
@@ -48,6 +51,9 @@ class X11Source final : public FrameSource {
 
   std::shared_ptr<LogRing> log_;
   WakeEvent wake_;
+  std::mutex line_mutex_;
+  std::shared_ptr<Lifeline> line_;  // of connection_; guarded by line_mutex_, as is cancelled_
+  bool cancelled_ = false;
   StreamConfig config_;
   bool opened_before_ = false;
   // Members below live from open() to close(); the order is that of destruction reversed.

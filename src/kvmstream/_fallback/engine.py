@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_JOIN_TIMEOUT = (
-    10.0  # seconds; a thread that hangs in a driver or X server is left behind (it is a daemon)
-)
+# Seconds. A thread that hangs in an X server or a driver is left behind (it is a daemon).
+_JOIN_TIMEOUT = {"kvmstream-capture": 1.5, "kvmstream-encode": 10.0}
 _THUMBNAIL_PATIENCE = 0.5  # seconds
 
 
@@ -77,7 +76,7 @@ class Engine:
 
     def _join_threads(self) -> None:
         for thread in self._threads:
-            thread.join(_JOIN_TIMEOUT)
+            thread.join(_JOIN_TIMEOUT[thread.name])
             if thread.is_alive():
                 self.shared.log(40, "pipeline", f"{thread.name} hangs and is left behind")
 
