@@ -34,12 +34,22 @@ namespace kvm {
   return std::clamp(cores - 1, 1, 4);
 }
 
-// Whether a change of rate is big enough to restart the encoder's prediction for it.
-[[nodiscard]] inline bool worth_a_keyframe(const RateSettings& from,
-                                           const RateSettings& to) noexcept {
+// Whether a change of the ceiling is big enough to restart the encoder's prediction for it.
+[[nodiscard]] inline bool worth_a_keyframe(int from_bitrate, int to_bitrate) noexcept {
   constexpr double kLeastChange = 0.2;
-  return std::abs(static_cast<double>(to.bitrate) - from.bitrate) >= kLeastChange * from.bitrate ||
-         std::abs(to.crf - from.crf) >= 1.0;
+  return std::abs(static_cast<double>(to_bitrate) - from_bitrate) >= kLeastChange * from_bitrate;
+}
+
+// What it takes to bring an encoder that was told `applied` to `wanted`. `live`: what a new ceiling
+// costs it; `quality_counts`: whether it was opened with crf, which only x264 changes live.
+[[nodiscard]] inline UpdateResult cost_of_update(UpdateResult live, bool quality_counts,
+                                                 const RateSettings& applied,
+                                                 const RateSettings& wanted) noexcept {
+  constexpr double kLeastQuality = 1.0;  // hardware takes whole numbers
+  if (live == UpdateResult::kSeamless) return live;
+  if (quality_counts && std::abs(wanted.crf - applied.crf) >= kLeastQuality)
+    return UpdateResult::kNeedsReopen;
+  return worth_a_keyframe(applied.bitrate, wanted.bitrate) ? live : UpdateResult::kSeamless;
 }
 
 // An encoder that counts pictures at constant rate refills its bit budget by one picture's share

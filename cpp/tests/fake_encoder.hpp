@@ -25,6 +25,8 @@ struct FakeControl {
   std::atomic<int> encoded{0};
   std::atomic<int> slow_ms{0};
   std::atomic<int> refined{0};
+  std::atomic<UpdateResult> update_costs{UpdateResult::kSeamless};
+  std::atomic<int> bitrate{0};  // of the last open() or update()
 };
 
 class FakeEncoder final : public Encoder {
@@ -38,14 +40,17 @@ class FakeEncoder final : public Encoder {
     return chroma == Chroma::k420 ? std::span<const PixelFormat>(formats)
                                   : std::span<const PixelFormat>();
   }
-  void open(const EncoderFormat&, const StreamConfig&, std::vector<std::string>&) override {
+  void open(const EncoderFormat&, const StreamConfig& config, std::vector<std::string>&) override {
     if (control_->fail_open) throw Error(ErrorKind::kEncoder, name_ + ": injected open failure");
     ++control_->opened;
+    control_->bitrate = config.bitrate;
   }
   [[nodiscard]] EncodeResult encode(const CpuPlanes&, const EncodeHints& hints) override;
   [[nodiscard]] std::vector<AccessUnit> drain() override { return {}; }
-  [[nodiscard]] UpdateResult update(const RateSettings&) override {
-    return UpdateResult::kSeamless;
+  [[nodiscard]] UpdateResult update(const RateSettings& rate) override {
+    const UpdateResult cost = control_->update_costs;
+    if (cost != UpdateResult::kNeedsReopen) control_->bitrate = rate.bitrate;
+    return cost;
   }
   void close() override {}
 

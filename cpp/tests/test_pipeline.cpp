@@ -395,6 +395,42 @@ TEST_CASE("update() changes the source while streaming, and a bad one changes no
   CHECK_THROWS_AS(pipeline->update(rate), Error);
 }
 
+TEST_CASE("a new rate costs what the encoder says: nothing, a keyframe, or another encoder") {
+  const auto control = std::make_shared<FakeControl>();
+  std::uint32_t generation = 1;
+  int keyframes = 0;
+  SUBCASE("nothing") {
+    control->update_costs = UpdateResult::kSeamless;
+  }
+  SUBCASE("a keyframe") {
+    control->update_costs = UpdateResult::kKeyframe;
+    keyframes = 1;
+  }
+  SUBCASE("another encoder") {
+    control->update_costs = UpdateResult::kNeedsReopen;
+    keyframes = 1;
+    generation = 2;
+  }
+  const auto pipeline = make(pattern(), {control});
+  const auto subscription = pipeline->subscribe(64);
+  pipeline->start();
+  CHECK(take(*subscription)->keyframe);
+  PipelineUpdate rate;
+  rate.bitrate = 1'234'567;
+  pipeline->update(rate);
+  int seen = 0;
+  PacketPtr packet;
+  for (int i = 0; i < 80; ++i) {  // more than can have been queued before
+    packet = take(*subscription);
+    seen += packet->keyframe ? 1 : 0;
+    if (packet->generation == 2) CHECK(seen == 1);
+  }
+  CHECK(seen == keyframes);
+  CHECK(packet->generation == generation);
+  CHECK(control->opened == static_cast<int>(generation));
+  CHECK(control->bitrate == 1'234'567);
+}
+
 TEST_CASE("stop() from another thread ends a blocked next()") {
   const auto script = std::make_shared<ScriptedSource::Script>();
   const auto control = std::make_shared<FakeControl>();

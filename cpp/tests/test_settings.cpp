@@ -13,6 +13,7 @@ extern "C" {
 #include <vector>
 
 #include "encode/avcodec/avcodec_encoder.hpp"
+#include "encode/rate.hpp"
 #include "encode_support.hpp"
 
 namespace kvm {
@@ -109,6 +110,57 @@ TEST_CASE("the settings table is complete for every encoder") {
     }
     CHECK(accepted);
   }
+}
+
+TEST_CASE("a live change of bitrate states it as the encoder was opened") {
+  for (const EncoderSettings& settings : all_encoder_settings()) {
+    const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());
+    if (codec == nullptr) continue;
+    CAPTURE(settings.name);
+    for (const OpenAttempt& attempt : settings.attempts) {
+      const auto settled = [&](int bitrate) {
+        auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
+        StreamConfig config;
+        config.bitrate = bitrate;
+        ff::Dictionary options;
+        std::vector<std::string> notes;
+        apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, config, *context, options,
+                       notes);
+        return context;
+      };
+      const auto live = settled(6'000'000);
+      const auto opened = settled(1'000'000);
+      apply_bitrate(attempt, 1'000'000, *live);
+      CHECK(live->bit_rate == opened->bit_rate);
+      CHECK(live->rc_max_rate == opened->rc_max_rate);
+      CHECK(live->rc_min_rate == opened->rc_min_rate);
+      CHECK(live->rc_buffer_size == opened->rc_buffer_size);
+    }
+  }
+}
+
+TEST_CASE("what an update costs: a keyframe for the bitrate, another encoder for crf") {
+  using enum UpdateResult;
+  const RateSettings applied{60.0, 6'000'000, 23.0};
+  const auto cost = [&](UpdateResult live, int bitrate, double crf, bool quality = true) {
+    return cost_of_update(live, quality, applied, {60.0, bitrate, crf});
+  };
+  CHECK(cost(kKeyframe, 6'000'000, 23.0) == kSeamless);
+  CHECK(cost(kKeyframe, 5'500'000, 23.4) == kSeamless);
+  CHECK(cost(kKeyframe, 3'000'000, 23.0) == kKeyframe);
+  CHECK(cost(kKeyframe, 6'000'000, 30.0) == kNeedsReopen);
+  CHECK(cost(kKeyframe, 3'000'000, 30.0) == kNeedsReopen);
+  CHECK(cost(kKeyframe, 6'000'000, 30.0, false) == kSeamless);
+  CHECK(cost(kNeedsReopen, 3'000'000, 23.0) == kNeedsReopen);
+  CHECK(cost(kNeedsReopen, 5'500'000, 23.0) == kSeamless);
+  CHECK(cost(kSeamless, 3'000'000, 30.0) == kSeamless);
+}
+
+TEST_CASE("QuickSync takes a new bitrate while it runs from FFmpeg 6.0 on") {
+  const EncoderSettings* qsv = find_encoder_settings("h264_qsv");
+  REQUIRE(qsv != nullptr);
+  const bool live = avcodec_version() >= AV_VERSION_INT(60, 0, 0);
+  CHECK(live_rate_cost(*qsv) == (live ? UpdateResult::kKeyframe : UpdateResult::kNeedsReopen));
 }
 
 }  // namespace

@@ -41,7 +41,8 @@ namespace {
 
 class AvcodecEncoder final : public Encoder {
  public:
-  explicit AvcodecEncoder(const EncoderSettings& settings) : settings_(settings) {}
+  explicit AvcodecEncoder(const EncoderSettings& settings)
+      : settings_(settings), rate_cost_(live_rate_cost(settings)) {}
   ~AvcodecEncoder() override { AvcodecEncoder::close(); }
 
   [[nodiscard]] std::string_view name() const override { return settings_.name; }
@@ -75,6 +76,8 @@ class AvcodecEncoder final : public Encoder {
   [[nodiscard]] EncodeResult make_access_unit();
 
   const EncoderSettings& settings_;
+  const UpdateResult rate_cost_;
+  OpenAttempt attempt_{};  // the one that opened it
   EncoderFormat format_;
   ff::Context context_;
   std::optional<VaapiSurfaces> surfaces_;
@@ -120,6 +123,7 @@ void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& confi
       const std::string reason = try_open(*codec, attempt, device, config, attempt_notes);
       if (reason.empty()) {
         notes.insert(notes.end(), attempt_notes.begin(), attempt_notes.end());
+        attempt_ = attempt;
         wanted_ = applied_ = {config.fps, config.bitrate, config.crf};
         budget_ = WallClockBudget(config.fps);
         return;
@@ -241,21 +245,19 @@ void AvcodecEncoder::attach_damage([[maybe_unused]] const TileMap* damage) {
 }
 
 void AvcodecEncoder::apply_live_rate(const EncodeHints& hints) {
-  if (settings_.rate_update == UpdateResult::kSeamless) {
+  if (rate_cost_ == UpdateResult::kSeamless) {
     const double crf = refined_crf(wanted_.crf, hints.refine_step);
     av_opt_set_double(context_->priv_data, "crf", crf, 0);
     context_->rc_buffer_size = rate_buffer_bits(wanted_.bitrate);
     context_->rc_max_rate = budget_.max_rate(wanted_.bitrate, hints.wall_ns);
     applied_ = wanted_;
-  } else if (settings_.rate_update == UpdateResult::kKeyframe &&
-             applied_.bitrate != wanted_.bitrate) {
+  } else if (rate_cost_ == UpdateResult::kKeyframe && applied_.bitrate != wanted_.bitrate) {
     // Any change resets the encoder and costs a keyframe: take one that is due anyway, else small
     // steps wait.
-    if (hints.keyframe || (rested(hints.wall_ns) && worth_a_keyframe(applied_, wanted_))) {
-      context_->rc_max_rate = wanted_.bitrate;
-      context_->rc_buffer_size = rate_buffer_bits(wanted_.bitrate);
-      if (context_->bit_rate > 0) context_->bit_rate = wanted_.bitrate;
-      applied_ = wanted_;
+    if (hints.keyframe ||
+        (rested(hints.wall_ns) && worth_a_keyframe(applied_.bitrate, wanted_.bitrate))) {
+      apply_bitrate(attempt_, wanted_.bitrate, *context_);
+      applied_.bitrate = wanted_.bitrate;
       last_change_ns_ = hints.wall_ns;
     }
   }
@@ -348,10 +350,9 @@ std::vector<AccessUnit> AvcodecEncoder::drain() {
 
 UpdateResult AvcodecEncoder::update(const RateSettings& rate) {
   wanted_ = rate;
-  if (settings_.rate_update == UpdateResult::kSeamless) return UpdateResult::kSeamless;
-  if (!worth_a_keyframe(applied_, wanted_)) return UpdateResult::kSeamless;
-  const bool waits = settings_.rate_update == UpdateResult::kKeyframe && !rested(now_ns());
-  return waits ? UpdateResult::kSeamless : settings_.rate_update;  // encode() does it in time
+  const UpdateResult cost = cost_of_update(rate_cost_, quality_counts(attempt_), applied_, wanted_);
+  const bool waits = cost == UpdateResult::kKeyframe && !rested(now_ns());
+  return waits ? UpdateResult::kSeamless : cost;  // encode() does it in time
 }
 
 }  // namespace

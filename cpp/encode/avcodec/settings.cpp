@@ -148,6 +148,8 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
     {.name = "h264_qsv",
      .formats_420 = kNv12,
      .gop_limit = kGop16,
+     .rate_update = UpdateResult::kKeyframe,
+     .live_rate_since = 60,
      .options = kQsvOptions,
      .attempts = kQsvAttempts,
      .preset_key = "preset",
@@ -201,8 +203,7 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
 
 void apply_rate(const OpenAttempt& attempt, const StreamConfig& config, AVCodecContext& context,
                 ff::Dictionary& options) {
-  context.rc_max_rate = config.bitrate;
-  context.rc_buffer_size = rate_buffer_bits(config.bitrate);
+  apply_bitrate(attempt, config.bitrate, context);
   const int quality = std::clamp(static_cast<int>(std::lround(config.crf)), 1, 51);
   switch (attempt.rate) {
     case kCrf:
@@ -212,20 +213,12 @@ void apply_rate(const OpenAttempt& attempt, const StreamConfig& config, AVCodecC
       options.set(attempt.quality_key, std::to_string(quality));
       break;
     case kQuality:
-      // Below the maximum, or the encoder takes it for constant bit rate.
-      context.bit_rate = config.bitrate - config.bitrate / 10;
       context.global_quality = quality;
       break;
     case kVbr:
-      context.bit_rate = config.bitrate - 1;
-      break;
     case kCbr:
-      context.bit_rate = config.bitrate;
-      context.rc_min_rate = config.bitrate;
       break;
     case kConstantQp:
-      context.rc_max_rate = 0;
-      context.rc_buffer_size = 0;
       options.set("qp", std::to_string(quality));
       break;
   }
@@ -242,6 +235,40 @@ const EncoderSettings* find_encoder_settings(std::string_view name) {
     if (settings.name == name) return &settings;
   }
   return nullptr;
+}
+
+UpdateResult live_rate_cost(const EncoderSettings& settings) {
+  const bool live = avcodec_version() >> 16 >= settings.live_rate_since;
+  return live ? settings.rate_update : UpdateResult::kNeedsReopen;
+}
+
+bool quality_counts(const OpenAttempt& attempt) noexcept {
+  return attempt.rate != kVbr && attempt.rate != kCbr;
+}
+
+void apply_bitrate(const OpenAttempt& attempt, int bitrate, AVCodecContext& context) {
+  context.rc_max_rate = bitrate;
+  context.rc_buffer_size = rate_buffer_bits(bitrate);
+  switch (attempt.rate) {
+    case kCrf:
+    case kOption:  // NVENC sets its mean to none, and must find it so
+      break;
+    case kQuality:
+      // Below the maximum, or the encoder takes it for constant bit rate.
+      context.bit_rate = bitrate - bitrate / 10;
+      break;
+    case kVbr:
+      context.bit_rate = bitrate - 1;
+      break;
+    case kCbr:
+      context.bit_rate = bitrate;
+      context.rc_min_rate = bitrate;
+      break;
+    case kConstantQp:
+      context.rc_max_rate = 0;
+      context.rc_buffer_size = 0;
+      break;
+  }
 }
 
 void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
@@ -293,8 +320,7 @@ void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
     if (std::string_view(field) == "tune" && config.tune == "zerolatency") continue;
     notes.push_back(std::string(settings.name) + ": " + field + " has no counterpart");
   }
-  const bool crf_unused = attempt.rate == kVbr || attempt.rate == kCbr;
-  if (crf_unused && !contains_name(settings.unused, "crf")) {
+  if (!quality_counts(attempt) && !contains_name(settings.unused, "crf")) {
     notes.push_back(std::string(settings.name) +
                     ": crf has no counterpart in this driver's rate control");
   }

@@ -49,7 +49,8 @@ struct EncoderSettings {
   std::span<const PixelFormat> formats_420 = {};
   std::span<const PixelFormat> formats_444 = {};
   int gop_limit = INT_MAX;  // pictures; several drivers keep the GOP in 16 bits
-  UpdateResult rate_update = UpdateResult::kNeedsReopen;
+  UpdateResult rate_update = UpdateResult::kNeedsReopen;  // what another bitrate costs
+  unsigned live_rate_since = 0;  // libavcodec's major version; before, it needs a reopen
   std::span<const CodecOption> options = {};
   std::span<const OpenAttempt> attempts = {};
   const char* preset_key = nullptr;                 // null: no speed setting
@@ -60,6 +61,12 @@ struct EncoderSettings {
 [[nodiscard]] std::span<const EncoderSettings> all_encoder_settings();
 [[nodiscard]] const EncoderSettings* find_encoder_settings(std::string_view name);
 
+// What another bitrate costs with the linked libavcodec.
+[[nodiscard]] UpdateResult live_rate_cost(const EncoderSettings& settings);
+// Whether an encoder opened like this heeds crf.
+[[nodiscard]] bool quality_counts(const OpenAttempt& attempt) noexcept;
+// The ceiling, as that attempt states it; also while the encoder runs.
+void apply_bitrate(const OpenAttempt& attempt, int bitrate, AVCodecContext& context);
 // Fills `context` and `options` for avcodec_open2(). Options that this build of libavcodec does not
 // know are left out with a line in `notes`.
 void apply_settings(const EncoderSettings& settings, const OpenAttempt& attempt,
