@@ -1,12 +1,17 @@
 // capture/x11 against real X servers; damage: see test_x11_damage.cpp.
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <chrono>
+#include <fstream>
+#include <sstream>
 #include <thread>
 #include <vector>
 
 #include "base/error.hpp"
 #include "capture/x11/monitors.hpp"
+#include "capture/x11/reader.hpp"
 #include "x11_support.hpp"
 
 using namespace kvm;
@@ -152,6 +157,57 @@ TEST_CASE("every transport reads the same pixels") {
   }
   CHECK(open_source(config_for(plain))->description().find("GetImage") != std::string::npos);
   CHECK(open_source(config_for(undamaged))->description().find("polling") != std::string::npos);
+}
+
+TEST_CASE("each transport reads what the server has, and leaves no memory behind") {
+  using Transport = x11::Reader::Transport;
+  // Segments that this process made, whoever still holds them.
+  const auto segments = [] {
+    std::ifstream list("/proc/sysvipc/shm");
+    std::string line;
+    int mine = 0;
+    std::getline(list, line);  // the heading
+    while (std::getline(list, line)) {
+      std::istringstream words(line);
+      long key = 0, id = 0, mode = 0, size = 0, creator = 0;
+      words >> key >> id >> mode >> size >> creator;
+      mine += creator == getpid() ? 1 : 0;
+    }
+    return mine;
+  };
+  PrivateServer server(320, 200);
+  Painter painter(server);
+  painter.fill({0, 0, 320, 200}, 0x123456);
+  painter.sync();
+  x11::Connection connection(server.name());
+  const auto read_twice = [&](Transport transport, const std::string& name) {
+    x11::Reader reader(connection, {11, 7, 301, 190}, transport);
+    CHECK(reader.transport() == name);
+    CHECK(segments() == (transport == Transport::kShmSysV ? 1 : 0));
+    TileMap tiles(301, 190);
+    for (const std::uint32_t colour : {0xabcdefU, 0x00ff00U}) {
+      painter.fill({50, 60, 70, 80}, colour);
+      painter.sync();
+      if (reader.pool().newest() == nullptr) tiles.set_all();
+      tiles.add({50 - 11, 60 - 7, 70, 80});
+      reader.widen(tiles);
+      FramePool::Buffer* buffer = reader.pool().free_buffer();
+      REQUIRE(buffer != nullptr);
+      auto changed = reader.read(tiles, reader.pool().newest(), *buffer, nullptr);
+      REQUIRE(changed.has_value());
+      CHECK(changed->any());
+      const Frame frame = reader.pool().publish(*buffer, *std::move(changed));
+      const std::uint8_t* first = frame.planes().data[0];
+      CHECK(differences({first, first + 301 * 190 * 4}, painter.truth({11, 7, 301, 190})) == 0);
+      tiles.clear();
+    }
+  };
+  read_twice(Transport::kShmFd, "shared memory, fd");
+  read_twice(Transport::kShmSysV, "shared memory, SysV");
+  x11::Reply<xcb_get_input_focus_reply_t>(xcb_get_input_focus_reply(
+      connection.get(), xcb_get_input_focus(connection.get()), nullptr));  // it has let go
+  CHECK(segments() == 0);
+  read_twice(Transport::kGetImage, "GetImage");
 }
 
 TEST_CASE("a resized server and a new monitor ask for a reopen, and the new size is captured") {

@@ -64,7 +64,7 @@ struct Reader::Memory {
   }
 };
 
-Reader::Reader(const Connection& connection, const Rect& area)
+Reader::Reader(const Connection& connection, const Rect& area, Transport best)
     : connection_(connection), area_(area) {
   const std::size_t picture =
       static_cast<std::size_t>(area.width) * static_cast<std::size_t>(area.height) * 4;
@@ -73,9 +73,9 @@ Reader::Reader(const Connection& connection, const Rect& area)
   slot_bytes_ = std::max(kSlotBytes, static_cast<std::size_t>(area.width) * 4 * kTile);
   const std::size_t bytes = scratch_offset_ + kSlots * slot_bytes_;
   memory_ = std::make_shared<Memory>();
-  if (connection.extensions().shm_fd && attach_fd(bytes)) {
+  if (best == Transport::kShmFd && connection.extensions().shm_fd && attach_fd(bytes)) {
     transport_ = Transport::kShmFd;
-  } else if (connection.extensions().shm && attach_sysv(bytes)) {
+  } else if (best != Transport::kGetImage && connection.extensions().shm && attach_sysv(bytes)) {
     transport_ = Transport::kShmSysV;
   } else {
     transport_ = Transport::kGetImage;

@@ -18,8 +18,11 @@ namespace kvm::x11 {
 // Capture thread only.
 class Reader {
  public:
+  enum class Transport { kShmFd, kShmSysV, kGetImage };  // best first
+
   // `area`: what is captured, in the root window. Throws Error{kCapture} when memory cannot be had.
-  Reader(const Connection& connection, const Rect& area);
+  // Nothing better than `best` is tried; tests ask for less.
+  Reader(const Connection& connection, const Rect& area, Transport best = Transport::kShmFd);
   ~Reader();
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
@@ -41,7 +44,6 @@ class Reader {
                                             FramePool::Buffer& buffer, const Decorate& decorate);
 
  private:
-  enum class Transport { kShmFd, kShmSysV, kGetImage };
   struct Memory;  // the mapping; outlives the reader while frames are leased
   // One request: a rectangle of whole tiles.
   struct Piece {
