@@ -10,7 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MINUTES="${SOAK_MINUTES:-10}"
 REPEATS="${SOAK_REPEATS:-20}"
-STEPS="${SOAK_STEPS:-asan tsan fuzz memory wire kill repeat pythons releases}"
+ALL_STEPS="asan tsan fuzz memory wire kill repeat pythons releases"
+STEPS="${SOAK_STEPS:-$ALL_STEPS}"
 RELEASES="${SOAK_RELEASES:-trixie forky}"
 REPORT="docs/soak-report.md"
 LOGS="$ROOT/build/soak-logs"
@@ -26,7 +27,11 @@ row() {
   echo "| $2 | $3 | $4 | $5 | $commit, $(date -u +%Y-%m-%d\ %H:%M) |" >"$ROWS/$(order_of "$1")-$(slug "$2")"
   write_report
 }
-order_of() { echo "asan tsan fuzz memory wire kill repeat pythons releases" | tr ' ' '\n' | grep -nx "$1" | cut -d: -f1; }
+order_of() { tr ' ' '\n' <<<"$ALL_STEPS" | grep -nx "$1" | cut -d: -f1; }
+never_run() {
+  local each
+  for each in $ALL_STEPS; do compgen -G "$ROWS/$(order_of "$each")-*" >/dev/null || echo "$each"; done | paste -sd ' '
+}
 
 # The rows of an earlier report, where nothing else is left of its run.
 restore_rows() {
@@ -52,7 +57,8 @@ restore_rows() {
 slug() { echo "$1" | tr -cs 'A-Za-z0-9.\n' '-' | sed 's/-$//'; }
 
 write_report() {
-  local cpu
+  local cpu missing
+  missing="$(never_run)"
   cpu="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n1)"
   {
     echo "# Soak report"
@@ -64,7 +70,7 @@ write_report() {
     echo "| machine | ${cpu:-unknown CPU}, $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $(uname -sr) |"
     echo "| system | $(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}"), $("$PY" -V), $(c++ --version | head -n1) |"
     echo "| FFmpeg | $(pkg-config --modversion libavcodec 2>/dev/null | sed 's/^/libavcodec /'), PyAV $("$PY" -c 'import av; print(av.__version__)') |"
-    echo "| verdict | $(if grep -q 'failed' "$ROWS"/*; then echo "**something failed**"; else echo "everything that ran passed"; fi) |"
+    echo "| verdict | $(if grep -q 'failed' "$ROWS"/*; then echo "**something failed**"; else echo "everything that ran passed"; fi)${missing:+; never run: $missing} |"
     echo
     echo "| step | outcome | time | what | commit, end |"
     echo "|---|---|---|---|---|"
