@@ -4,14 +4,6 @@ extern "C" {
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 }
-#if __has_include(<libavutil/video_hint.h>)
-extern "C" {
-#include <libavutil/video_hint.h>
-}
-#define KVM_HAS_VIDEO_HINT 1
-#else
-#define KVM_HAS_VIDEO_HINT 0
-#endif
 
 #include <algorithm>
 #include <chrono>
@@ -21,6 +13,7 @@ extern "C" {
 #include <thread>
 
 #include "base/clock.hpp"
+#include "encode/avcodec/damage_hint.hpp"
 #include "encode/avcodec/ffmpeg.hpp"
 #include "encode/avcodec/settings.hpp"
 #include "encode/avcodec/vaapi.hpp"
@@ -222,25 +215,7 @@ void AvcodecEncoder::set_frame_planes(const CpuPlanes& planes) {
 
 void AvcodecEncoder::attach_damage([[maybe_unused]] const TileMap* damage) {
 #if KVM_HAS_VIDEO_HINT
-  av_frame_remove_side_data(frame_.get(), AV_FRAME_DATA_VIDEO_HINT);
-  if (!video_hints_ || damage == nullptr) return;
-  std::size_t runs = 0;
-  damage->for_each_run([&](int, int, int) { ++runs; });
-  AVVideoHint* hint = av_video_hint_create_side_data(frame_.get(), std::max<std::size_t>(runs, 1));
-  if (hint == nullptr) return;  // no memory for a hint: encode without
-  hint->type = AV_VIDEO_HINT_TYPE_CHANGED;
-  hint->nb_rects = runs;
-  std::size_t index = 0;
-  damage->for_each_run([&](int row, int begin, int end) {
-    // libx264.c does not clip: a rectangle beyond the picture would write past its array.
-    const Rect rect =
-        intersect(damage->run_rect(row, begin, end), {0, 0, format_.width, format_.height});
-    AVVideoRect* out = av_video_hint_get_rect(hint, index++);
-    out->x = static_cast<std::uint32_t>(rect.x);
-    out->y = static_cast<std::uint32_t>(rect.y);
-    out->width = static_cast<std::uint32_t>(std::max(rect.width, 0));
-    out->height = static_cast<std::uint32_t>(std::max(rect.height, 0));
-  });
+  attach_damage_hint(*frame_, video_hints_ ? damage : nullptr);
 #endif
 }
 
