@@ -112,6 +112,30 @@ TEST_CASE("the settings table is complete for every encoder") {
   }
 }
 
+TEST_CASE("x264 through libavcodec looks further where its fastest preset would not") {
+  const EncoderSettings* x264 = find_encoder_settings("libx264");
+  const AVCodec* codec = avcodec_find_encoder_by_name("libx264");
+  REQUIRE(codec != nullptr);
+  for (const char* preset : {"ultrafast", "superfast", "medium"}) {
+    CAPTURE(preset);
+    const auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
+    const int untouched = context->me_range;
+    StreamConfig config;
+    config.preset = preset;
+    ff::Dictionary options;
+    std::vector<std::string> notes;
+    apply_settings(*x264, x264->attempts.front(), {640, 368, PixelFormat::kNv12}, config, *context,
+                   options, notes);
+    CHECK(notes.empty());
+    REQUIRE(av_opt_set_dict(context->priv_data, options.out()) == 0);
+    std::int64_t method = 0;
+    REQUIRE(av_opt_get_int(context->priv_data, "motion-est", 0, &method) == 0);
+    const bool wide = std::string(preset) == "ultrafast";
+    CHECK(context->me_range == (wide ? 32 : untouched));
+    CHECK((method >= 0) == wide);
+  }
+}
+
 TEST_CASE("a live change of bitrate states it as the encoder was opened") {
   for (const EncoderSettings& settings : all_encoder_settings()) {
     const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());

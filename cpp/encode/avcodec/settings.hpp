@@ -55,7 +55,8 @@ struct EncoderSettings {
   std::span<const OpenAttempt> attempts = {};
   const char* preset_key = nullptr;                 // null: no speed setting
   std::span<const char* const> preset_values = {};  // one for each of x264's presets, fastest first
-  std::span<const char* const> unused = {};         // fields of StreamConfig without a counterpart
+  int wide_search = 0;  // pixels that the fastest preset's search is widened to; 0 = as it comes
+  std::span<const char* const> unused = {};  // fields of StreamConfig without a counterpart
 };
 
 [[nodiscard]] std::span<const EncoderSettings> all_encoder_settings();
