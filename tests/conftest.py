@@ -49,6 +49,12 @@ def pytest_report_header():
     ]
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {"make_xvfb", "make_xvnc"}.intersection(item.fixturenames):
+            item.add_marker("display")
+
+
 def _backend_module(name):
     if name == "python":
         return importlib.import_module("kvmstream._fallback")
