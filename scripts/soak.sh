@@ -47,7 +47,7 @@ restore_rows() {
       wire) group=wire ;;
       kill*) group=kill ;;
       *repeated) group=repeat ;;
-      Python*) group=pythons ;;
+      Python* | PyAV*) group=pythons ;;
       Debian*) group=releases ;;
       *) continue ;;
     esac
@@ -186,6 +186,22 @@ on_python() {
   rm -rf "$venv"
 }
 
+# on_pyav MAJOR: the fallback's tests with the newest PyAV of that major version.
+on_pyav() {
+  local venv="$ROOT/.venv-soak-pyav"
+  rm -rf "$venv"
+  "$PY" -m venv "$venv"
+  "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'
+  KVMSTREAM_PURE=1 "$venv/bin/python" -m pip install -q --only-binary av --group test . "av==$1.*"
+  "$venv/bin/python" -m pytest -q -p no:cacheprovider -m 'not native and not slow' \
+    tests/test_fallback_*.py tests/test_parity_*.py tests/test_stream*.py tests/test_record*.py tests/test_decode.py
+  echo "soak: PyAV $("$venv/bin/python" -c 'import av; print(av.__version__)')"
+  rm -rf "$venv"
+}
+
+# has_pyav MAJOR: whether the index has one for this Python.
+has_pyav() { "$PY" -m pip download -q --no-deps --only-binary av -d "$LOGS/pyav" "av==$1.*" >/dev/null 2>&1; }
+
 say "set-up"
 need_system build test
 ensure_venv
@@ -248,6 +264,17 @@ if wants pythons; then
       *) note pythons "Python $version" "not run" "not on this machine" ;;
     esac
   done
+fi
+
+if wants pythons; then
+  for major in 17 18 19; do
+    if has_pyav "$major"; then
+      step pythons "PyAV $major" "the fallback's tests" on_pyav "$major"
+    else
+      note pythons "PyAV $major" "not run" "PyPI has none for $("$PY" -V)"
+    fi
+  done
+  rm -rf "$LOGS/pyav"
 fi
 
 on_release() { # on_release SUITE
