@@ -182,6 +182,26 @@ def test_attempts_are_limited(house) -> None:
     asyncio.run(main())
 
 
+def test_attempts_side_by_side_are_limited_too(house) -> None:
+    async def main() -> None:
+        async with house() as it:
+
+            async def log_in(password: str) -> str:
+                try:
+                    async with kvmstream.connect(it.url, user="admin", password=password) as hub:
+                        return hub.role
+                except AuthenticationFailed as error:
+                    return str(error)
+
+            right = await asyncio.gather(*(log_in("password of admin") for _ in range(8)))
+            assert right == ["admin"] * 8
+            wrong = await asyncio.gather(*(log_in("guess") for _ in range(24)))
+            assert sum("wrong token" in answer for answer in wrong) == 5
+            assert sum("too many wrong attempts" in answer for answer in wrong) == 19
+
+    asyncio.run(main())
+
+
 def test_a_second_viewer_adds_no_encode_and_a_stalled_one_stops_nobody(house, screen) -> None:
     async def main() -> None:
         async with house() as it:

@@ -6,11 +6,17 @@ whoever shares its address.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from kvmstream.errors import AuthenticationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 __all__ = ["Attempts"]
 
@@ -20,10 +26,22 @@ _ADDRESSES: Final = 10_000  # that are remembered; the oldest is forgotten
 
 
 class Attempts:
-    """Belongs to one thread."""
+    """Belongs to one event loop's thread."""
 
     def __init__(self) -> None:
         self._failures: dict[str, deque[float]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, address: str) -> AsyncIterator[None]:
+        """For a check that takes its time: one at a time for each address, and none while it has to wait.
+
+        Guesses that come side by side would all be let in before the first of them is known to be wrong.
+        """
+        lock = self._turns.setdefault(address, asyncio.Lock())
+        async with lock:
+            self.check(address)
+            yield
 
     def check(self, address: str) -> None:
         """Raise AuthenticationFailed while this address has to wait."""

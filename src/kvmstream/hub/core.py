@@ -223,11 +223,11 @@ class Hub:
 
     async def user_of_password(self, address: str, name: str, password: str) -> User | None:
         """The user with this password. Raises AuthenticationFailed while `address` has to wait for its wrong ones."""
-        self.attempts.check(address)
-        user = await asyncio.to_thread(self.store.user_of_password, name, password)
-        if user is None:
-            self.attempts.failed(address)
-        return user
+        async with self.attempts.turn(address):
+            user = await asyncio.to_thread(self.store.user_of_password, name, password)
+            if user is None:
+                self.attempts.failed(address)
+            return user
 
     def note(self, who: str, what: str, source: str) -> None:
         """Write into the audit; a database that fails then is no reason to stop the stream."""
