@@ -234,15 +234,22 @@ def test_strangers_are_refused_with_a_reason(house, data: bytes, reason: str) ->
     asyncio.run(main())
 
 
-def test_a_video_connection_without_a_token_is_refused(house) -> None:
+@pytest.mark.parametrize("token", ["guess", "gueß", ""])
+def test_a_video_connection_without_a_token_is_refused(house, token: str) -> None:
     async def main() -> None:
         async with house() as it:
+            # Somebody's token is waited for meanwhile.
+            _, welcomed = await _open(it.hub.control_port)
+            hello = m.ViewerHello(it.hub.store.new_token("view"))
+            welcomed.write(_GREETING + _framed(m.encode(hello)))
+            await eventually(lambda: it.hub.reception.listener._video_waiting, what="its welcome")
             reader, writer = await _open(it.hub.video_port)
-            writer.write(_GREETING + _framed(m.encode(m.VideoHello("guess"))))
+            writer.write(_GREETING + _framed(m.encode(m.VideoHello(token))))
             refusal = await _last_words(reader)
             assert isinstance(refusal, m.Refused)
             assert "belongs to no control connection" in refusal.reason
             writer.close()
+            welcomed.close()
 
     asyncio.run(main())
 

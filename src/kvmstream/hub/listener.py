@@ -158,8 +158,9 @@ class Listener:
         if not isinstance(hello, m.VideoHello):
             raise ProtocolError(f"a video connection does not begin with {type(hello).__name__}")
         waiting = None
+        shown = hello.token.encode()  # of a string compare_digest takes ASCII alone
         for token, future in self._video_waiting.items():
-            if hmac.compare_digest(token, hello.token) and not future.done():
+            if hmac.compare_digest(token.encode(), shown) and not future.done():
                 waiting = future
         if waiting is None:
             raise AuthenticationFailed("this video connection belongs to no control connection")
