@@ -135,7 +135,7 @@ class RemoteClipboard:
         self._allowed("to_source")
         await self._source._drive()
         self._text = text
-        self._source._hub._check().post(m.ClipboardText(text, 0, self._source.name))
+        await self._source._hub._check().send(m.ClipboardText(text, 0, self._source.name))
 
     async def wait_change(self, timeout: float | None = None) -> str:
         """Wait until something is copied there, and return it. Raises TimeoutError.

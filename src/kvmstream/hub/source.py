@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from kvmstream.wire import messages as m
+from kvmstream.wire.limits import INPUT_BACKLOG_BYTES
 
 from .relay import Relay
 
@@ -235,6 +236,8 @@ class HubSource:
             problem = f"{self.name} is offline"
         elif len(self._waiting) >= _INPUT_QUEUE:
             problem = f"{self.name} is {_INPUT_QUEUE} inputs behind"
+        elif self.control.waiting > INPUT_BACKLOG_BYTES:
+            problem = f"{self.name} is {self.control.waiting} bytes behind: the input was dropped"
         if problem:
             viewer.post(m.InputDone(message.serial, [problem], self.name))
             return
@@ -254,6 +257,9 @@ class HubSource:
             viewer.post(m.Problem(reason, source=self.name))
         elif self.clipboard not in ("both", "to_source"):
             reason = f"{self.name} takes no clipboard texts (policy {self.clipboard}): an admin can allow it"
+            viewer.post(m.Problem(reason, source=self.name))
+        elif self.control is not None and self.control.waiting > INPUT_BACKLOG_BYTES:
+            reason = f"{self.name} is {self.control.waiting} bytes behind: the text was dropped"
             viewer.post(m.Problem(reason, source=self.name))
         elif self.control is not None:
             self.control.post(m.ClipboardText(message.text))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["ViewerSession"]
 
 _CHANNELS: Final = 64  # subscriptions of one viewer
-_BEHIND: Final = 1 << 20  # bytes of control messages that a viewer may leave untaken
 _THUMBNAILS_BEHIND: Final = 64 << 10  # beyond this a thumbnail waits for its successor
 
 
@@ -35,7 +34,7 @@ class ControlLine(Protocol):
         """Bytes that the kernel has not taken yet."""
 
     def post(self, message: m.AnyMessage) -> None:
-        """Send without waiting."""
+        """Send without waiting; cuts a viewer off that takes nothing any more."""
 
     def abort(self, reason: str) -> None:
         """Cut it now."""
@@ -53,10 +52,8 @@ class ViewerSession:
         self.thumbnails = False  # whether it looks at all sources at once
 
     def post(self, message: m.AnyMessage) -> None:
-        """Tell the viewer; one that takes nothing any more is cut off."""
+        """Tell the viewer."""
         self.control.post(message)
-        if self.control.waiting > _BEHIND:
-            self.control.abort(f"{self.control.peer} is {self.control.waiting} bytes behind")
 
     def post_cursor(self, channel: Channel, cursor: m.Cursor) -> None:
         """The pointer of a source, with its shape only when the viewer does not have it."""

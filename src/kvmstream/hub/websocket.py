@@ -19,7 +19,7 @@ from aiohttp import WSMsgType, web
 from kvmstream.errors import ConnectionLost, ProtocolError
 from kvmstream.wire import messages as m
 from kvmstream.wire.connection import until_one_ends
-from kvmstream.wire.limits import CONTROL_BYTES, HEARTBEAT_SECONDS, SILENCE_SECONDS
+from kvmstream.wire.limits import BACKLOG_BYTES, CONTROL_BYTES, HEARTBEAT_SECONDS, SILENCE_SECONDS
 from kvmstream.wire.video import HEADER, VideoHeader
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ class _Line:
         return self._bytes + int(self._transport.get_write_buffer_size())
 
     def post(self, message: m.AnyMessage) -> None:
-        """Send a message without waiting; the session bounds how many wait."""
+        """Send a message without waiting. A browser that has left too much of it untaken is cut off."""
+        if self._reason:
+            return
+        if self.waiting > BACKLOG_BYTES:
+            self.abort(f"{self.peer} takes nothing: {self.waiting} bytes wait for it")
+            return
         text = m.encode_json(message)
         self._messages.append(text)
         self._bytes += len(text)

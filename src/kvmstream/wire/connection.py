@@ -20,6 +20,7 @@ from kvmstream.errors import AuthenticationFailed, ConnectionLost, ProtocolError
 from . import tls
 from .clock import ClockEstimate
 from .limits import (
+    BACKLOG_BYTES,
     CONTROL_BYTES,
     GREETING_BYTES,
     HANDSHAKE_SECONDS,
@@ -79,9 +80,10 @@ class Connection:
     # ---- control frames
 
     def post(self, message: AnyMessage) -> None:
-        """Send without waiting: for small messages, whose number something else bounds."""
-        body = encode(message)
-        self._writer.write(_LENGTH.pack(len(body)) + body)
+        """Send without waiting. A peer that has left too much of it untaken is cut off."""
+        if self._keeps_up():
+            body = encode(message)
+            self._writer.write(_LENGTH.pack(len(body)) + body)
 
     async def send(self, message: AnyMessage) -> None:
         """Send, and wait while the peer is behind. Raises ConnectionLost."""
@@ -108,9 +110,10 @@ class Connection:
     # ---- video frames
 
     def post_frame(self, header: bytes, payload: bytes | memoryview | None = None) -> None:
-        """Send a video frame without waiting."""
+        """Send a video frame without waiting; after one with a payload drain()."""
         if payload is None:
-            self._writer.write(header)
+            if self._keeps_up():
+                self._writer.write(header)
         else:
             self._writer.writelines((header, payload))
 
@@ -172,6 +175,15 @@ class Connection:
     def waiting(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self._writer.transport.get_write_buffer_size()
+
+    def _keeps_up(self) -> bool:
+        """Whether the peer takes what it is sent without our waiting for it; one that does not is cut off here."""
+        if self.closed_because:
+            return False
+        if self.waiting > BACKLOG_BYTES:
+            self.abort(f"{self.peer} takes nothing: {self.waiting} bytes wait for it")
+            return False
+        return True
 
     def abort(self, reason: str) -> None:
         """Cut the connection now; whoever reads gets ConnectionLost with this reason."""

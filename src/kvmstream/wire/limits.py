@@ -11,6 +11,11 @@ WEB_PORT = 8443
 
 GREETING_BYTES = 8 << 10  # a control frame before the peer has proved who it is
 CONTROL_BYTES = 1 << 20  # a control frame afterwards
+# Control bytes that a peer may leave untaken before it is cut off: two of the largest messages.
+BACKLOG_BYTES = 2 << 20
+INPUT_BACKLOG_BYTES = (
+    1 << 20
+)  # beyond this an agent gets no more input and texts, and whoever sent them hears so
 VIDEO_BYTES = 16 << 20  # one access unit: an intra picture of 4K at the finest quantiser fits
 THUMBNAIL_BYTES = 256 << 10
 CLIPBOARD_BYTES = 256 << 10  # UTF-8
