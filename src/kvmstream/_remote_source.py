@@ -74,10 +74,12 @@ class RemoteSource:
         return self._info.online
 
     async def wait_online(self, timeout: float | None = None) -> None:
-        """Wait for its agent. Raises TimeoutError."""
+        """Wait for its agent. Raises TimeoutError, and KvmStreamError when the hub has no such source any more."""
         async with asyncio.timeout(timeout):
             while not self.online:
                 self._hub._check()
+                if self._hub.sources.get(self.name) is not self:
+                    raise KvmStreamError(f"the hub has no source {self.name!r} any more")
                 self._news.clear()
                 await self._news.wait()
 
@@ -135,9 +137,15 @@ class RemoteSource:
                             recorder.write(packet)
             return list(recorder.paths)
 
-    def show(self, display: str) -> None:
-        """Show another of its monitors, by an id out of info.displays; "" is the primary one."""
-        self._hub._check().post(m.ShowDisplay(display, self.name))
+    async def show(self, display: str) -> None:
+        """Show another of its monitors, by an id out of info.displays; "" is the primary one.
+
+        Raises AuthenticationFailed for a user who may only watch, and CaptureError when there is no such monitor or
+        while somebody else drives it.
+        """
+        if self._hub.role == "view":
+            raise AuthenticationFailed(f"user {self._hub.user!r} may only watch (role view)")
+        await self._hub._show(self.name, display)
 
     # ---- driving
 
@@ -146,16 +154,17 @@ class RemoteSource:
 
         `take` takes it from somebody else, where the role allows that.
         """
-        answer = await self._hub._ask_control(m.RequestControl(self.name, take))
+        answer = await self._hub._ask_control(
+            self.name, lambda serial: m.RequestControl(self.name, take, serial)
+        )
         if not answer.granted:
             raise AuthenticationFailed(f"control of {self.name} was refused: {answer.reason}")
-        self._controls = True
 
     async def give_back(self) -> None:
         """Let others drive; everything that is held down goes up."""
         self._held.clear()
         self._controls = False
-        await self._hub._ask_control(m.GiveBack(self.name))
+        await self._hub._ask_control(self.name, lambda serial: m.GiveBack(self.name, serial))
 
     @property
     def controlled(self) -> bool:

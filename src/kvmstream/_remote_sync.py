@@ -190,8 +190,8 @@ class SyncSource:
         return self._hub._run(self._source.record(path, seconds))
 
     def show(self, display: str) -> None:
-        """Show another of its monitors; "" is the primary one."""
-        self._hub._run(_call(self._source.show, display))
+        """Show another of its monitors; "" is the primary one. Raises CaptureError."""
+        self._hub._run(self._source.show(display))
 
     def request_control(self, *, take: bool = False) -> None:
         """Become the one who drives it. Raises AuthenticationFailed."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ._remote_source import RemoteFrames, RemotePacket, RemotePackets, RemoteSource
 from .errors import (
@@ -22,11 +22,14 @@ from .wire.connection import Connection, dial
 from .wire.video import ACK, UNIT, VideoHeader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
 
 __all__ = ["RemoteFrames", "RemoteHub", "RemotePacket", "RemotePackets", "RemoteSource", "connect"]
+
+_log = logging.getLogger("kvmstream.remote")
 
 _ANSWER_SECONDS: Final = 10.0
 
@@ -73,8 +76,7 @@ class RemoteHub:
         self._channels: dict[int, RemotePackets] = {}
         self._next_channel = 0
         self._serial = 0
-        self._answers: dict[int, asyncio.Future[m.InputDone]] = {}
-        self._control_answers: dict[str, deque[asyncio.Future[m.Control]]] = {}
+        self._answers: dict[int, asyncio.Future[m.InputDone | m.Control]] = {}
         self._known = asyncio.Event()
         self._news = asyncio.Condition()
         self._decoding = ThreadPoolExecutor(4, "kvmstream-decode")
@@ -157,10 +159,7 @@ class RemoteHub:
         self._known.set()
         for packets in list(self._channels.values()):
             packets._fail(self._lost)
-        waiting: list[asyncio.Future[Any]] = [*self._answers.values()]
-        for queue in self._control_answers.values():
-            waiting += queue
-        for future in waiting:
+        for future in self._answers.values():
             if not future.done():
                 future.set_exception(self._lost)
                 future.exception()  # retrieved: nobody may be waiting for it
@@ -185,16 +184,12 @@ class RemoteHub:
             if isinstance(message, m.Sources):
                 self._take_sources(message)
             elif isinstance(message, m.InputDone):
-                future = self._answers.pop(message.serial, None)
-                if future is not None and not future.done():
-                    future.set_result(message)
+                self._on_answer(message)
             elif isinstance(message, m.Control):
                 source = self.sources.get(message.source)
                 if source is not None:
                     source._on_control(message)
-                waiting = self._control_answers.get(message.source)
-                if waiting:
-                    waiting.popleft().set_result(message)
+                self._on_answer(message)
             elif isinstance(message, m.ClipboardText):
                 source = self.sources.get(message.source)
                 if source is not None:
@@ -204,13 +199,27 @@ class RemoteHub:
                 if packets is not None:
                     packets.source._on_cursor(message)
             elif isinstance(message, m.Problem):
-                packets = self._channels.get(message.channel)
-                if packets is not None:
-                    packets._fail(KvmStreamError(message.reason))
+                self._on_problem(message)
             elif isinstance(message, m.Refused):
                 raise message.error()
             else:
                 raise ProtocolError(f"a hub does not send {type(message).__name__} to a viewer")
+
+    def _on_answer(self, message: m.InputDone | m.Control) -> None:
+        future = self._answers.pop(message.serial, None)
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    def _on_problem(self, message: m.Problem) -> None:
+        error = KvmStreamError(message.reason)
+        packets = self._channels.get(message.channel)
+        future = self._answers.pop(message.serial, None)
+        if packets is not None:
+            packets._fail(error)
+        elif future is None:
+            _log.warning("%s: %s", message.source or "the hub", message.reason)
+        elif not future.done():
+            future.set_exception(error)
 
     def _take_sources(self, message: m.Sources) -> None:
         for info in message.sources:
@@ -220,7 +229,13 @@ class RemoteHub:
             source._info = info
             source._news.set()
         for name in message.removed:
-            self.sources.pop(name, None)
+            source = self.sources.pop(name, None)
+            if source is not None:
+                source._info = m.SourceInfo(name, online=False)
+                source._news.set()
+                for packets in list(self._channels.values()):
+                    if packets.source is source:
+                        packets._fail(KvmStreamError(f"the hub has no source {name!r} any more"))
         self._known.set()
 
     async def _read_video(self, video: Connection) -> None:
@@ -261,24 +276,35 @@ class RemoteHub:
             self._video.post_frame(VideoHeader(ACK, channel=channel, sequence=sequence).pack())
 
     async def _input(self, source: str, events: list[m.InputEvent]) -> None:
+        await self._have_done(source, lambda serial: m.Input(events, source, serial))
+
+    async def _show(self, source: str, display: str) -> None:
+        await self._have_done(source, lambda serial: m.ShowDisplay(display, source, serial))
+
+    async def _have_done(self, source: str, make: Callable[[int], m.AnyMessage]) -> None:
+        done = await self._ask(source, make)
+        if isinstance(done, m.InputDone) and done.failures:
+            raise CaptureError(f"{source}: {'; '.join(done.failures)}")
+
+    async def _ask_control(self, source: str, make: Callable[[int], m.AnyMessage]) -> m.Control:
+        answer = await self._ask(source, make)
+        if not isinstance(answer, m.Control):
+            raise ProtocolError(f"the hub answered with {type(answer).__name__}")
+        return answer
+
+    async def _ask(
+        self, source: str, make: Callable[[int], m.AnyMessage]
+    ) -> m.InputDone | m.Control:
+        """Send a message under a number of its own; what comes back under that number."""
         control = self._check()
         self._serial = serial = self._serial % 0xFFFF_FFFF + 1
-        future: asyncio.Future[m.InputDone] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[m.InputDone | m.Control] = asyncio.get_running_loop().create_future()
         self._answers[serial] = future
         try:
-            control.post(m.Input(events, source, serial))
+            control.post(make(serial))
             async with asyncio.timeout(_ANSWER_SECONDS):
-                done = await future
+                return await future
         except TimeoutError:
             raise ConnectionLost(f"{source} did not answer within {_ANSWER_SECONDS:g} s") from None
         finally:
             self._answers.pop(serial, None)
-        if done.failures:
-            raise CaptureError(f"{source}: {'; '.join(done.failures)}")
-
-    async def _ask_control(self, message: m.RequestControl | m.GiveBack) -> m.Control:
-        control = self._check()
-        future: asyncio.Future[m.Control] = asyncio.get_running_loop().create_future()
-        self._control_answers.setdefault(message.source, deque()).append(future)
-        control.post(message)
-        return await future

@@ -45,6 +45,7 @@ class Screen:
         self._video: Connection | None = None
         self._problem = ""
         self._displays: list[Display] = []
+        self._shown = ""  # the monitor's id
         self._generations: dict[int, int] = {}  # of each rendition: what is shown now
         self._origin = (0, 0, 0, 0)  # what the picture shows, in pixels of the root window
         self._thumbnail_seconds = 60.0
@@ -87,17 +88,29 @@ class Screen:
         """A decoder wants to begin."""
         self._renditions[rendition].keyframe()
 
-    async def show(self, display: str) -> None:
-        """Another monitor."""
-        self._config.display = display
+    async def show(self, display: str) -> str:
+        """Another monitor of the same server. What is in the way as a sentence, "" when nothing is."""
+        if self._config.source != "screen":
+            return f"this source shows no monitor, but source={self._config.source!r}"
+        await asyncio.to_thread(self._look_at_displays)
+        if display and _find(self._displays, display) is None:
+            names = ", ".join(d.name for d in self._displays) or "none"
+            return f"there is no monitor {display!r}: there are {names}"
+        server, _ = _split(self._config.display)
+        self._config.display = f"{server}/{display}" if server and display else server or display
         self._config.region = None
         stream = self._main.stream
         if stream is not None:
             try:
-                await asyncio.to_thread(stream.update, display=display, region=(0, 0, 0, 0))
+                await asyncio.to_thread(
+                    stream.update, display=self._config.display, region=(0, 0, 0, 0)
+                )
             except KvmStreamError as error:
                 self._problem = str(error)
+                return self._problem
         await self._low.restart()  # its size follows the monitor's
+        await asyncio.to_thread(self._look_at_displays)
+        return ""
 
     def locate(self, x: int, y: int, generation: int) -> tuple[int, int] | None:
         """Where a point of the picture lies on the root window; None when it is another picture now. Any thread."""
@@ -215,7 +228,7 @@ class Screen:
                     m.DisplayInfo(d.id[:128], d.name[:128], d.width, d.height, d.primary)
                     for d in self._displays[:64]
                 ],
-                self._config.display,
+                self._shown,
                 problem[:1024],
                 self.figures() if self._main.watched else {},
             )
@@ -282,24 +295,32 @@ class Screen:
         if config.source != "screen":
             self._origin = (0, 0, config.width, config.height)
             return
-        x_display = config.display.partition("/")[0] if ":" in config.display else ""
-        wanted = config.display.partition("/")[2] if ":" in config.display else config.display
+        server, wanted = _split(config.display)
         try:
-            found = displays(x_display)
+            found = displays(server)
         except KvmStreamError as error:
             self._problem = str(error)
             return
         self._problem = ""
         self._displays = found
-        shown = next(
-            (d for d in found if wanted in (d.name, d.id)),
-            next((d for d in found if d.primary), found[0] if found else None),
-        )
-        if wanted.isdecimal() and int(wanted) < len(found):
-            shown = found[int(wanted)]
+        primary = next((d for d in found if d.primary), found[0] if found else None)
+        shown = _find(found, wanted) or primary
         if shown is not None:
+            self._shown = shown.id[:128]
             x, y, width, height = config.region or (0, 0, shown.width, shown.height)
             self._origin = (shown.x + x, shown.y + y, width, height)
+
+
+def _split(display: str) -> tuple[str, str]:
+    """X server and monitor of ":7/HDMI-1"; "" is the server of $DISPLAY, and the primary monitor."""
+    server, _, monitor = display.partition("/")
+    return (server, monitor) if ":" in server else ("", display)
+
+
+def _find(displays: list[Display], wanted: str) -> Display | None:
+    if wanted.isdecimal() and int(wanted) < len(displays):
+        return displays[int(wanted)]
+    return next((d for d in displays if wanted in (d.name, d.id)), None)
 
 
 def _cursor(state: CursorState, stream: Stream, *, with_shape: bool) -> m.Cursor:

@@ -143,7 +143,9 @@ class Worker:
             elif isinstance(message, m.KeyframeWanted):
                 self._screen.keyframe(message.rendition)
             elif isinstance(message, m.ShowDisplay):
-                await self._screen.show(message.display)
+                failure = await self._screen.show(message.display)
+                if message.serial:
+                    control.post(m.InputDone(message.serial, [failure[:1024]] if failure else []))
             elif isinstance(message, m.Refused):
                 raise message.error()
             else:

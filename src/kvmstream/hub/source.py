@@ -181,29 +181,22 @@ class HubSource:
 
     # ---- who drives
 
-    def request_control(self, viewer: ViewerSession, *, take: bool) -> m.Control:
-        """Let `viewer` drive, or say who does and why not."""
+    def request_control(self, viewer: ViewerSession, *, take: bool) -> str:
+        """Let `viewer` drive, or say why not."""
         holder = self.controller
-        if viewer.user.role == "view":
-            return m.Control(
-                self.name, False, reason=f"user {viewer.user.name!r} may only watch (role view)"
-            )
         if self.view_only:
-            return m.Control(self.name, False, reason=f"{self.name} was started with --view-only")
+            return f"{self.name} was started with --view-only"
         if holder is viewer:
-            return m.Control(self.name, True, viewer.user.name)
+            return ""
         if holder is not None:
             idle = time.monotonic() - self._input_at
             may_take = take and (
                 viewer.user.role == "admin" or viewer.user.name == holder.user.name
             )
             if idle < _IDLE_SECONDS and not may_take:
-                return m.Control(
-                    self.name,
-                    False,
-                    holder.user.name,
+                return (
                     f"{holder.user.name} drives {self.name}; it is free after {_IDLE_SECONDS:.0f} s without input, "
-                    "and an admin can take it at once",
+                    "and an admin can take it at once"
                 )
             self.end_control(holder, f"{viewer.user.name} took over")
         self.controller = viewer
@@ -212,7 +205,7 @@ class HubSource:
             self.control.post(m.Driven(True))
         viewer.hub.note(viewer.user.name, "took control", self.name)
         self._changed(self)
-        return m.Control(self.name, True, viewer.user.name)
+        return ""
 
     def end_control(self, viewer: ViewerSession, reason: str = "") -> None:
         """Stop `viewer` from driving: everything that it holds down goes up."""
@@ -243,12 +236,28 @@ class HubSource:
             return
         if any(not isinstance(event, m.Held) for event in message.events):
             self._input_at = time.monotonic()
-        serial = 0
-        if message.serial:  # whoever gives no number wants no answer
-            self._serial = serial = self._serial % 0xFFFF_FFFF + 1
-            self._waiting[serial] = (viewer, message.serial)
         if self.control is not None:
-            self.control.post(m.Input(message.events, serial=serial))
+            self.control.post(m.Input(message.events, serial=self._ticket(viewer, message.serial)))
+
+    def show(self, viewer: ViewerSession, message: m.ShowDisplay) -> str:
+        """Have its agent show another monitor, or say why not. While somebody drives, only that one may."""
+        if self.controller not in (None, viewer):
+            return f"{self.controller.user.name} drives {self.name}: only who drives it switches its monitor"
+        if self.control is None:
+            return f"{self.name} is offline"
+        if len(self._waiting) >= _INPUT_QUEUE or self.control.waiting > INPUT_BACKLOG_BYTES:
+            return f"{self.name} is behind: try again"
+        serial = self._ticket(viewer, message.serial)
+        self.control.post(m.ShowDisplay(message.display, serial=serial))
+        return ""
+
+    def _ticket(self, viewer: ViewerSession, serial: int) -> int:
+        """The number under which its agent answers; whoever gives none wants no answer."""
+        if not serial:
+            return 0
+        self._serial = self._serial % 0xFFFF_FFFF + 1
+        self._waiting[self._serial] = (viewer, serial)
+        return self._serial
 
     def write_clipboard(self, viewer: ViewerSession, message: m.ClipboardText) -> None:
         """Pass a text on, from the one who drives only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kvmstream.errors import ProtocolError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .store import User
 
 __all__ = ["ViewerSession"]
+
+_log = logging.getLogger("kvmstream.hub")
 
 _CHANNELS: Final = 64  # subscriptions of one viewer
 _THUMBNAILS_BEHIND: Final = 64 << 10  # beyond this a thumbnail waits for its successor
@@ -82,9 +85,9 @@ class ViewerSession:
     def on_message(self, message: m.AnyMessage) -> None:
         """Do what the viewer asks. Raises ProtocolError for what a viewer has no business sending."""
         if isinstance(message, m.Input):
-            self._with_source(message.source, lambda source: source.inject(self, message))
+            self._with_source(message, lambda source: source.inject(self, message))
         elif isinstance(message, m.ClipboardText):
-            self._with_source(message.source, lambda source: source.write_clipboard(self, message))
+            self._with_source(message, lambda source: source.write_clipboard(self, message))
         elif isinstance(message, m.Subscribe):
             self._subscribe(message)
         elif isinstance(message, m.Unsubscribe):
@@ -94,16 +97,13 @@ class ViewerSession:
             if channel is not None:
                 channel.ask_keyframe()
         elif isinstance(message, m.RequestControl):
-            self._with_source(
-                message.source,
-                lambda source: self.post(source.request_control(self, take=message.take)),
-            )
+            self._with_source(message, lambda source: self._request_control(source, message))
         elif isinstance(message, m.WatchThumbnails):
             self._watch_thumbnails(message.active)
         elif isinstance(message, m.GiveBack):
-            self._with_source(message.source, self._give_back)
+            self._with_source(message, lambda source: self._give_back(source, message.serial))
         elif isinstance(message, m.ShowDisplay):
-            self._with_source(message.source, lambda source: self._show(source, message.display))
+            self._with_source(message, lambda source: self._show(source, message))
         else:
             raise ProtocolError(f"a viewer does not send {type(message).__name__}")
 
@@ -117,10 +117,16 @@ class ViewerSession:
 
     # ---- inside
 
-    def _with_source(self, name: str, act: Callable[[HubSource], None]) -> None:
+    def _with_source(
+        self,
+        message: m.Input | m.ClipboardText | m.RequestControl | m.GiveBack | m.ShowDisplay,
+        act: Callable[[HubSource], None],
+    ) -> None:
+        name = message.source
         source = self.hub.held.get(name)
         if source is None:
-            self.post(m.Problem(f"there is no source {name!r}", source=name))
+            serial = 0 if isinstance(message, m.ClipboardText) else message.serial
+            self.post(m.Problem(f"there is no source {name!r}", source=name, serial=serial))
         else:
             act(source)
 
@@ -160,14 +166,25 @@ class ViewerSession:
             channel.source.watch()
             self.hub.changed(channel.source)
 
-    def _give_back(self, source: HubSource) -> None:
-        source.end_control(self)
-        self.post(m.Control(source.name, False))
+    def _request_control(self, source: HubSource, message: m.RequestControl) -> None:
+        problem = self._only_watches(source) or source.request_control(self, take=message.take)
+        holder = source.controller.user.name if source.controller is not None else ""
+        self.post(m.Control(source.name, not problem, holder, problem, message.serial))
 
-    def _show(self, source: HubSource, display: str) -> None:
-        if self.user.role == "view":
-            self.post(
-                m.Problem(f"user {self.user.name!r} may only watch (role view)", source=source.name)
-            )
-        elif source.control is not None:
-            source.control.post(m.ShowDisplay(display))
+    def _give_back(self, source: HubSource, serial: int) -> None:
+        source.end_control(self)
+        self.post(m.Control(source.name, False, serial=serial))
+
+    def _show(self, source: HubSource, message: m.ShowDisplay) -> None:
+        problem = self._only_watches(source) or source.show(self, message)
+        if problem and message.serial:
+            self.post(m.InputDone(message.serial, [problem], source.name))
+        elif problem:
+            self.post(m.Problem(problem, source=source.name))
+
+    def _only_watches(self, source: HubSource) -> str:
+        if self.user.role != "view":
+            return ""
+        problem = f"user {self.user.name!r} may only watch (role view)"
+        _log.warning("%s wants to drive %s: %s", self.control.peer, source.name, problem)
+        return problem

@@ -123,10 +123,14 @@ class Watch(Message, frozen=True, tag=True):
 
 
 class ShowDisplay(Message, frozen=True, tag=True):
-    """Which of the source's monitors is shown; "" is its primary one. Also from a viewer to the hub, with `source`."""
+    """Which of the source's monitors is shown; "" is its primary one. Also from a viewer to the hub, with `source`.
+
+    `serial` comes back in InputDone.
+    """
 
     display: Annotated[str, Meta(max_length=128)]
     source: Annotated[str, Meta(max_length=NAME_CHARACTERS)] = ""
+    serial: Counter = 0
 
 
 class KeyframeWanted(Message, frozen=True, tag=True):
@@ -203,7 +207,7 @@ class Input(Message, frozen=True, tag=True):
 
 
 class InputDone(Message, frozen=True, tag=True):
-    """What of an Input could not be done: one sentence each, none when all went well."""
+    """What of an Input or ShowDisplay could not be done: one sentence each, none when all went well."""
 
     serial: Counter
     failures: Annotated[list[Short], Meta(max_length=256)]
@@ -289,6 +293,7 @@ class RequestControl(Message, frozen=True, tag=True):
 
     source: Name
     take: bool = False
+    serial: Counter = 0  # comes back in the answer
 
 
 class WatchThumbnails(Message, frozen=True, tag=True):
@@ -301,6 +306,7 @@ class GiveBack(Message, frozen=True, tag=True):
     """Stop driving a source."""
 
     source: Name
+    serial: Counter = 0  # comes back in the answer
 
 
 # ---- hub → viewer ----------------------------------------------------------------------------------------------------
@@ -339,12 +345,13 @@ class Thumbnail(Message, frozen=True, tag=True):
 
 
 class Control(Message, frozen=True, tag=True):
-    """Answer to RequestControl and GiveBack, and news when somebody else took over."""
+    """Answer to RequestControl and GiveBack, and news when the control has ended otherwise: then `serial` is 0."""
 
     source: Name
     granted: bool
     holder: Short = ""
     reason: Short = ""
+    serial: Counter = 0
 
 
 class Problem(Message, frozen=True, tag=True):
@@ -353,6 +360,7 @@ class Problem(Message, frozen=True, tag=True):
     reason: Short
     channel: Counter = 0
     source: Short = ""
+    serial: Counter = 0  # of the request
 
 
 AnyMessage: TypeAlias = (
