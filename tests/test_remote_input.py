@@ -142,9 +142,44 @@ def test_one_drives_at_a_time(house, screen) -> None:
                 )
                 assert [(e.who, e.what) for e in it.hub.store.audit(3)][::-1] == [
                     ("control", "took control"),
-                    ("control", "gave control back"),
+                    ("control", "control was taken over by admin"),
                     ("admin", "took control"),
                 ]
+
+    asyncio.run(main())
+
+
+def test_who_does_nothing_drives_no_more(house, screen, monkeypatch) -> None:
+    monkeypatch.setattr("kvmstream.hub.source._IDLE_SECONDS", 1.5)
+    monkeypatch.setattr("kvmstream._remote_input._WAITING_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with it.viewer("control") as first, it.viewer("view") as second:
+                source = first.sources["office-pc"]
+                test = XTest(screen.display)
+                await source.keyboard.down("a")
+                # A key that is held down is input, too.
+                await asyncio.sleep(2.5)
+                assert source.controlled
+                assert len(test.pressed_keycodes()) == 1
+                await source.keyboard.up("a")
+                await source.mouse.down("right")
+                source._held.clear()  # its lease is renewed no more
+                await eventually(lambda: not source.controlled, 5, "the end of its control")
+                await eventually(lambda: not test.modifiers() & 0x1F00, 1, "the button's release")
+                test.close()
+                seen = second.sources["office-pc"]
+                await eventually(lambda: not seen.info.controller, what="the news of it")
+                assert [(e.who, e.what) for e in it.hub.store.audit(2)][::-1] == [
+                    ("control", "took control"),
+                    ("control", "control ended: no input for 2 s"),
+                ]
+                await source.keyboard.press("a")
+                with pytest.raises(TimeoutError):
+                    await source.clipboard.wait_change(3)
+                assert source.controlled, "who waits for the clipboard is there"
 
     asyncio.run(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from .errors import ConfigError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Keyboard", "Mouse", "RemoteClipboard"]
 
 _NOTCH: Final = 120
+_WAITING_SECONDS: Final = 20.0
 
 
 class Keyboard:
@@ -146,7 +148,13 @@ class RemoteClipboard:
         await self._source._drive()
         self._news.clear()
         async with asyncio.timeout(timeout):
-            await self._news.wait()
+            while not self._news.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_WAITING_SECONDS):
+                        await self._news.wait()
+                # Else the control would end for want of input, and with it what is heard of the clipboard.
+                await self._source._drive()
+                self._source._hub._check().post(m.Input([], self._source.name))
         self._source._hub._check()
         if self._too_long:
             raise ConfigError(

@@ -319,6 +319,7 @@ class Hub:
         while True:
             await asyncio.sleep(_WATCH_LINES_SECONDS)
             for source in self.held.values():
+                source.release_idle()
                 if source.online:
                     source.look_at_lines()
 

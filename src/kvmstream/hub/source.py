@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HubSource"]
 
-_IDLE_SECONDS: Final = (
-    60.0  # a controller that has sent no input for so long may be replaced by anybody
-)
+_IDLE_SECONDS: Final = 60.0  # without input: the control ends
 _BITRATE_STEP: Final = 0.08
 _THUMBNAILS_UNWATCHED: Final = 1  # a minute
 _THUMBNAILS_WATCHED: Final = 120
@@ -189,16 +187,16 @@ class HubSource:
         if holder is viewer:
             return ""
         if holder is not None:
-            idle = time.monotonic() - self._input_at
             may_take = take and (
                 viewer.user.role == "admin" or viewer.user.name == holder.user.name
             )
-            if idle < _IDLE_SECONDS and not may_take:
+            if not may_take:
                 return (
                     f"{holder.user.name} drives {self.name}; it is free after {_IDLE_SECONDS:.0f} s without input, "
                     "and an admin can take it at once"
                 )
-            self.end_control(holder, f"{viewer.user.name} took over")
+            name = viewer.user.name
+            self.end_control(holder, f"{name} took over", f"control was taken over by {name}")
         self.controller = viewer
         self._input_at = time.monotonic()
         if self.control is not None:
@@ -207,8 +205,20 @@ class HubSource:
         self._changed(self)
         return ""
 
-    def end_control(self, viewer: ViewerSession, reason: str = "") -> None:
-        """Stop `viewer` from driving: everything that it holds down goes up."""
+    def release_idle(self) -> None:
+        """Called often: who has sent no input for long drives no more."""
+        idle = time.monotonic() - self._input_at
+        if self.controller is not None and idle >= _IDLE_SECONDS:
+            reason = f"no input for {_IDLE_SECONDS:.0f} s"
+            self.end_control(self.controller, reason, f"control ended: {reason}")
+
+    def end_control(
+        self, viewer: ViewerSession, reason: str = "", what: str = "gave control back"
+    ) -> None:
+        """Stop `viewer` from driving: everything that it holds down goes up.
+
+        `reason` is what it hears, `what` stands in the audit.
+        """
         if self.controller is not viewer:
             return
         self.controller = None
@@ -217,7 +227,7 @@ class HubSource:
             self.control.post(m.Driven(False))
         if reason:
             viewer.post(m.Control(self.name, False, reason=reason))
-        viewer.hub.note(viewer.user.name, "gave control back", self.name)
+        viewer.hub.note(viewer.user.name, what, self.name)
         self._changed(self)
 
     def inject(self, viewer: ViewerSession, message: m.Input) -> None:
@@ -234,7 +244,9 @@ class HubSource:
         if problem:
             viewer.post(m.InputDone(message.serial, [problem], self.name))
             return
-        if any(not isinstance(event, m.Held) for event in message.events):
+        # A key that is held down is input, and no event at all says that somebody is there.
+        held = [event for event in message.events if isinstance(event, m.Held)]
+        if len(held) != len(message.events) or not held or any(event.codes for event in held):
             self._input_at = time.monotonic()
         if self.control is not None:
             self.control.post(m.Input(message.events, serial=self._ticket(viewer, message.serial)))
@@ -275,6 +287,6 @@ class HubSource:
 
     def forget_viewer(self, viewer: ViewerSession) -> None:
         """A viewer is gone."""
-        self.end_control(viewer)
+        self.end_control(viewer, what="control ended with the connection")
         for serial in [s for s, (whose, _) in self._waiting.items() if whose is viewer]:
             del self._waiting[serial]

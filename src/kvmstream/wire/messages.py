@@ -289,7 +289,7 @@ class Unsubscribe(Message, frozen=True, tag=True):
 
 
 class RequestControl(Message, frozen=True, tag=True):
-    """Ask to drive a source; `take` also from somebody who drives it now (role admin, or when that one is idle)."""
+    """Ask to drive a source; `take` also from somebody who drives it now (role admin, or the same user)."""
 
     source: Name
     take: bool = False
