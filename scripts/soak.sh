@@ -241,7 +241,7 @@ if wants wire; then
 fi
 
 if wants kill; then
-  step kill "kill storm" "hub, agent, worker and viewer, with keys held down" "$PY" tests/soak_kill.py 50
+  step kill "kill storm" "hub, agent, worker and viewer processes, with keys held down" "$PY" tests/soak_kill.py 50
 fi
 
 if wants repeat; then
