@@ -32,6 +32,9 @@ _log = logging.getLogger("kvmstream.hub")
 
 _HIGH_WATER: Final = 64 << 10  # bytes in the event loop beyond which nothing more is given to it
 _NOTSENT_LOWAT: Final = 64 << 10
+_READS: Final = (
+    32  # after which others have their turn: what has arrived already is read without waiting
+)
 _GOING_AWAY: Final = 1001
 _POLICY: Final = 1008
 
@@ -52,6 +55,7 @@ class _Line:
         self._something = asyncio.Event()
         self._taken = asyncio.Event()
         self._reason = ""
+        self._reads = 0
         self.heard = time.monotonic()
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         raw: socket.socket | None = transport.get_extra_info("socket")
@@ -122,6 +126,9 @@ class _Line:
 
     async def receive(self) -> m.AnyMessage | VideoHeader:
         """The next message or acknowledgement. Raises ConnectionLost at the end, ProtocolError for what is neither."""
+        self._reads += 1
+        if self._reads % _READS == 0:
+            await asyncio.sleep(0)
         received = await self._socket.receive()
         self.heard = time.monotonic()
         if received.type is WSMsgType.TEXT:

@@ -45,6 +45,8 @@ _LENGTH: Final = struct.Struct("!I")
 # replaced by something newer.
 _HIGH_WATER: Final = 64 << 10
 _NOTSENT_LOWAT: Final = 64 << 10
+# Reads after which others have their turn: what has arrived already is read without waiting, and a flood never ends.
+_READS: Final = 64
 _SEND_SECONDS: Final = 10.0  # a peer that takes nothing for so long is gone
 
 
@@ -65,6 +67,7 @@ class Connection:
         self.clock = ClockEstimate()
         self.heard = time.monotonic()  # when the last byte came
         self.closed_because = ""
+        self._reads = 0
         self.identity = ""  # of an agent, once it is known
         self.on_end: Callable[[], object] | None = None
         peer = writer.get_extra_info("peername")
@@ -149,6 +152,9 @@ class Connection:
     # ---- bytes
 
     async def _read(self, size: int) -> bytes:
+        self._reads += 1
+        if self._reads % _READS == 0:
+            await asyncio.sleep(0)
         try:
             data = await self._reader.readexactly(size)
         except asyncio.IncompleteReadError:
