@@ -89,6 +89,22 @@ def test_from_nothing_to_a_picture(house, screen, tmp_path) -> None:
     assert "paired" in python("sources", "audit").stdout
 
 
+def test_tokens_are_listed_and_revoked(house) -> None:
+    assert python("users", "tokens").stdout.startswith("no tokens")
+    python("users", "add", "anna", "--role", "control", input="long enough\n")
+    made = json.loads(python("users", "token", "anna", "--label", "backup", "--json").stdout)
+    listed = python("users", "tokens")
+    assert listed.returncode == 0
+    assert made["token"] not in listed.stdout
+    assert "backup" in listed.stdout
+    assert json.loads(python("users", "tokens", "nobody", "--json").stdout) == []
+    (token,) = json.loads(python("users", "tokens", "anna", "--json").stdout)
+    assert (token["user"], token["label"]) == ("anna", "backup")
+    assert "no token 'nonsense'" in python("users", "revoke", "nonsense").stderr
+    assert python("users", "revoke", token["id"]).returncode == 0
+    assert json.loads(python("users", "tokens", "--json").stdout) == []
+
+
 def test_pairing_line_beside_a_running_hub(house) -> None:
     printed = python("hub", "--pair", "--address", "hub.example")
     assert printed.returncode == 0

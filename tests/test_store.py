@@ -33,7 +33,12 @@ def test_everything_is_there_after_a_restart(path) -> None:
     assert store.user_of_password("bert", "correct horse") is None
     assert store.source_of(identity, secret) == "office-pc"
     assert store.source_of(identity, "guess") is None
-    assert [e.what for e in store.audit()] == ["took control", "paired", "user anna changed"]
+    assert [e.what for e in store.audit()] == [
+        "took control",
+        "paired",
+        "token for anna made",
+        "user anna changed",
+    ]
     store.close()
 
 

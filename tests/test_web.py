@@ -11,6 +11,9 @@ import aiohttp
 import pytest
 from house import eventually, house
 
+import kvmstream
+from kvmstream.errors import AuthenticationFailed
+
 __all__ = ["house"]  # a fixture
 
 
@@ -170,6 +173,66 @@ def test_a_browsers_session(house) -> None:
             await ask(session, "POST", "/api/v1/pairing", 403, headers=origin)
             it.hub.store.remove_user("admin")
             await ask(session, "GET", "/api/v1/session", 401)
+
+    asyncio.run(main())
+
+
+def test_what_a_password_or_token_has_opened_ends_with_it(house) -> None:
+    """Sessions of browsers and open viewers, and after a password reset the user's tokens, too."""
+
+    async def main() -> None:
+        async with house() as it, browser(it, "admin") as admin, browser(it) as session:
+
+            async def opened_by(**how) -> kvmstream.RemoteHub:
+                hub = kvmstream.connect(it.url, **how)
+                await hub.__aenter__()
+                return hub
+
+            async def cut_off(hub) -> None:
+                await eventually(lambda: hub._lost is not None, 5, "its end")
+                await hub.close()
+
+            token = it.hub.store.new_token("control", "a script")
+            listed = await ask(admin, "GET", "/api/v1/tokens")
+            (mine,) = [one for one in listed if one["label"] == "a script"]
+            assert mine["user"] == "control"
+            assert token not in str(listed)
+            async with session.post(
+                "/api/v1/session", headers={"Authorization": f"Bearer {token}"}
+            ) as response:
+                assert response.status == 200
+            by_token = await opened_by(token=token)
+            by_password = await opened_by(user="control", password="password of control")
+            await ask(admin, "DELETE", "/api/v1/tokens/000000000000", 400)
+            await ask(admin, "DELETE", f"/api/v1/tokens/{mine['id']}", 204)
+            await ask(session, "GET", "/api/v1/session", 401)
+            await cut_off(by_token)
+            assert by_password._lost is None
+            with pytest.raises(AuthenticationFailed, match="wrong token"):
+                await opened_by(token=token)
+
+            login = {"user": "control", "password": "password of control"}
+            await ask(session, "POST", "/api/v1/session", json=login)
+            live = await session.ws_connect(
+                "/api/v1/live", origin=f"https://127.0.0.1:{it.hub.web_port}"
+            )
+            by_token = await opened_by(token=it.hub.store.new_token("control"))
+            bystander = await opened_by(token=it.hub.store.new_token("view"))
+            change = {"role": "control"}
+            await ask(admin, "PUT", "/api/v1/users/control", 204, json=change)
+            await asyncio.sleep(1.5)
+            await ask(session, "GET", "/api/v1/session")
+            assert by_password._lost is None
+            change = {"password": "password of somebody else"}
+            await ask(admin, "PUT", "/api/v1/users/control", 204, json=change)
+            await ask(session, "GET", "/api/v1/session", 401)
+            await cut_off(by_password)
+            await cut_off(by_token)
+            while not live.closed:
+                await asyncio.wait_for(live.receive(), 5)
+            assert [t.user for t in it.hub.store.tokens()].count("control") == 0
+            assert bystander._lost is None
+            await bystander.close()
 
     asyncio.run(main())
 

@@ -2,8 +2,11 @@
 
 examples:
   kvmstream users
-  kvmstream users add anna --role admin     asks for a password; also to set a new one
+  kvmstream users add anna --role admin     asks for a password; also to set a new one, which ends all that
+                                            the old one and the user's tokens have opened
   kvmstream users token anna                a token, the URL for kvmstream.connect(), and a link for the browser
+  kvmstream users tokens                    all tokens, by an id and never by their secret
+  kvmstream users revoke 3f9c0a71d2b4       a token, by its id
   kvmstream users remove anna
 """
 
@@ -11,6 +14,8 @@ from __future__ import annotations
 
 import getpass
 import sys
+from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ._common import add_json, print_json, print_table
@@ -19,17 +24,23 @@ from .hub import add_folder
 if TYPE_CHECKING:
     import argparse
 
+    from kvmstream.hub.store import Token
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "action", nargs="?", choices=("list", "add", "token", "remove"), default="list"
+        "action",
+        nargs="?",
+        choices=("list", "add", "token", "tokens", "revoke", "remove"),
+        default="list",
     )
-    parser.add_argument("name", nargs="?", default="")
+    parser.add_argument("name", nargs="?", default="", help="a user, or a token's id")
     parser.add_argument("--role", choices=("admin", "control", "view"), help="what the user may do")
     parser.add_argument(
         "--address", default="", help="what to call the hub in the URL (default: found out)"
     )
+    parser.add_argument("--label", default="", help="what a new token is for")
     add_folder(parser)
     add_json(parser)
 
@@ -39,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from kvmstream.errors import ConfigError
     from kvmstream.hub import Hub
 
-    if arguments.action != "list" and not arguments.name:
+    if arguments.action not in ("list", "tokens") and not arguments.name:
         raise ConfigError(f"users {arguments.action} needs a NAME")
     hub = Hub(arguments.folder)
     with hub.opened():
@@ -55,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             hub.store.set_user(arguments.name, arguments.role, _password())
             print(f"user {arguments.name} can log in now")
         elif arguments.action == "token":
-            token = hub.store.new_token(arguments.name)
+            token = hub.store.new_token(arguments.name, arguments.label)
             url = hub.address(arguments.address).url
             console = hub.console_url(token, arguments.address)
             if arguments.json:
@@ -65,10 +76,33 @@ def run(arguments: argparse.Namespace) -> int:
                 if console:
                     print(f"browser: {console}")
                 print("The token is shown only now.")
+        elif arguments.action == "tokens":
+            _list_tokens(hub.store.tokens(arguments.name), as_json=arguments.json)
+        elif arguments.action == "revoke":
+            hub.store.revoke_token(arguments.name)
+            print(f"token {arguments.name} counts no more")
         else:
             hub.store.remove_user(arguments.name)
             print(f"user {arguments.name} is gone")
     return 0
+
+
+def _list_tokens(tokens: list[Token], *, as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(token) for token in tokens])
+    elif tokens:
+        rows = [
+            (
+                token.id,
+                token.user,
+                f"{datetime.fromtimestamp(token.created).astimezone():%Y-%m-%d %H:%M}",
+                token.label,
+            )
+            for token in tokens
+        ]
+        print_table(("ID", "USER", "MADE", "LABEL"), rows)
+    else:
+        print("no tokens: kvmstream users token NAME makes one")
 
 
 def _password() -> str:

@@ -25,6 +25,7 @@ from .bodies import (
     RecordingInfo,
     Session,
     SourceChange,
+    TokenInfo,
     UserChange,
     UserInfo,
 )
@@ -168,6 +169,15 @@ async def _remove_user(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def _tokens(request: web.Request) -> web.Response:
+    return json_response([TokenInfo(**asdict(token)) for token in _hub(request).store.tokens()])
+
+
+async def _revoke_token(request: web.Request) -> web.Response:
+    _hub(request).store.revoke_token(_name(request))
+    return web.Response(status=204)
+
+
 async def _audit(request: web.Request) -> web.Response:
     entries = _hub(request).store.audit(1000)
     return json_response([AuditInfo(**asdict(entry)) for entry in entries])
@@ -263,6 +273,8 @@ _ROUTES = (
     _Route("GET", "/api/v1/users", "All users", "admin", _users, list[UserInfo]),
     _Route("PUT", "/api/v1/users/{name}", "Add or change a user", "admin", _set_user, body=UserChange),
     _Route("DELETE", "/api/v1/users/{name}", "Remove a user", "admin", _remove_user),
+    _Route("GET", "/api/v1/tokens", "All API tokens, without their secrets", "admin", _tokens, list[TokenInfo]),
+    _Route("DELETE", "/api/v1/tokens/{name}", "Revoke the token of this id", "admin", _revoke_token),
     _Route("GET", "/api/v1/audit", "Who controlled what when", "admin", _audit, list[AuditInfo]),
 )  # fmt: skip
 

@@ -22,6 +22,7 @@ __all__ = [
     "RecordingInfo",
     "Session",
     "SourceChange",
+    "TokenInfo",
     "UserChange",
     "UserInfo",
 ]
@@ -78,8 +79,17 @@ class UserInfo(Struct):
     role: Literal["admin", "control", "view"]
 
 
+class TokenInfo(Struct):
+    """An API token without its secret; `created` is seconds since 1970."""
+
+    id: str
+    user: str
+    label: str
+    created: float
+
+
 class UserChange(Struct):
-    """What becomes of a user; what is left out stays."""
+    """What becomes of a user; what is left out stays. A new password ends the user's tokens, sessions and viewers."""
 
     role: Literal["admin", "control", "view"] | None = None
     password: Annotated[str, Meta(max_length=1024)] | None = None

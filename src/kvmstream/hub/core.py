@@ -291,11 +291,12 @@ class Hub:
             if source.control is not None and source.control.identity != known[name].identity:
                 source.control.abort("its credential was revoked")
             source.set_clipboard(known[name].clipboard)
-        roles = {user.name: user.role for user in self.store.users()}
-        roles[OWN_USER.name] = OWN_USER.role
+        granted = self.store.granted() | {OWN_USER}
         for viewer in list(self.viewers):
-            if roles.get(viewer.user.name) != viewer.user.role:
-                viewer.control.abort("the user was removed or has another role now")
+            if viewer.user not in granted:
+                viewer.control.abort(
+                    "its token or password counts no more, or it has another role now"
+                )
 
     async def _watch_store(self) -> None:
         seen = self.store.changes()

@@ -19,7 +19,7 @@ from .database import Database
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["AuditEntry", "Role", "SourceRecord", "Store", "User"]
+__all__ = ["AuditEntry", "Role", "SourceRecord", "Store", "Token", "User"]
 
 Role = Literal["admin", "control", "view"]
 
@@ -42,10 +42,21 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who may watch; `role` says what else."""
+    """Somebody who may watch; `role` says what else, `grant` by what it was proven: a password or a token."""
 
     name: str
     role: Role
+    grant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token without its secret; `created` is seconds since 1970."""
+
+    id: str
+    user: str
+    label: str
+    created: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +192,11 @@ class Store(Database):
         return [User(name, role) for name, role in rows]
 
     def set_user(self, name: str, role: Role | None = None, password: str | None = None) -> None:
-        """Add a user, or change the role or the password of one. Raises ConfigError for what is not allowed."""
+        """Add a user, or change the role or the password of one. Raises ConfigError for what is not allowed.
+
+        With another password the user's tokens count no more, and neither do sessions: whoever sets a new one means
+        to shut somebody out.
+        """
         _check_name("user name", name)
         if role is not None and role not in get_args(Role):
             raise ConfigError(f"role {role!r}: must be admin, control or view")
@@ -194,6 +209,8 @@ class Store(Database):
                 "password = coalesce(excluded.password, password), role = coalesce(?, role)",
                 (name, hashed, role or "view", time.time(), role),
             )
+            if hashed is not None:
+                db.execute("DELETE FROM tokens WHERE user = ?", (name,))
             self._note(db, "", f"user {name} changed", "")
 
     def remove_user(self, name: str) -> None:
@@ -212,16 +229,39 @@ class Store(Database):
                 "INSERT INTO tokens VALUES (?, ?, ?, ?)",
                 (secrets.hash_secret(token), user, label, time.time()),
             )
+            self._note(db, "", f"token for {user} made", "")
         return token
+
+    def tokens(self, user: str = "") -> list[Token]:
+        """All that count, or those of one user; the oldest first."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT token, user, label, created FROM tokens WHERE ? IN ('', user) ORDER BY created, rowid",
+                (user,),
+            ).fetchall()
+        return [Token(_token_id(row[0]), *row[1:]) for row in rows]
+
+    def revoke_token(self, token_id: str) -> None:
+        """Make a token worthless, and what it has opened. Raises ConfigError for an unknown one."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT token, user FROM tokens").fetchall()
+            found = [row for row in rows if _token_id(row[0]) == token_id]
+            if not found:
+                raise ConfigError(
+                    f"there is no token {token_id!r}: kvmstream users tokens lists them"
+                )
+            db.execute("DELETE FROM tokens WHERE token = ?", (found[0][0],))
+            self._note(db, "", f"token of {found[0][1]} revoked", "")
 
     def user_of_token(self, token: str) -> User | None:
         """Whose token it is."""
+        hashed = secrets.hash_secret(token)
         with self._transaction() as db:
             row = db.execute(
                 "SELECT users.name, users.role FROM tokens JOIN users ON users.name = tokens.user WHERE token = ?",
-                (secrets.hash_secret(token),),
+                (hashed,),
             ).fetchone()
-        return User(*row) if row else None
+        return User(row[0], row[1], _by_token(hashed)) if row else None
 
     def user_of_password(self, name: str, password: str) -> User | None:
         """The user with this password; takes as long for one that does not exist. Blocks for 0.1 s."""
@@ -231,7 +271,17 @@ class Store(Database):
             ).fetchone()
         kept = row[2] if row and row[2] else bytes(80)
         right = secrets.check_password(password, kept)
-        return User(row[0], row[1]) if right and row else None
+        return User(row[0], row[1], _by_password(kept)) if right and row else None
+
+    def granted(self) -> set[User]:
+        """Everybody in every way in which they may be here now: what is in no such way any more has to end."""
+        with self._transaction() as db:
+            users = db.execute("SELECT name, role, password FROM users").fetchall()
+            tokens = db.execute(
+                "SELECT users.name, users.role, token FROM tokens JOIN users ON users.name = tokens.user"
+            ).fetchall()
+        found = {User(name, role, _by_password(kept)) for name, role, kept in users if kept}
+        return found | {User(name, role, _by_token(hashed)) for name, role, hashed in tokens}
 
     # ---- macros
 
@@ -299,6 +349,20 @@ class Store(Database):
             (time.time(), who, what, source),
         ).lastrowid
         db.execute("DELETE FROM audit WHERE id <= ?", ((row or 0) - _AUDIT_ROWS,))
+
+
+def _token_id(hashed: bytes) -> str:
+    """Names a token and tells nothing of it: the beginning of what its 256 random bits were hashed to."""
+    return hashed.hex()[:12]
+
+
+def _by_token(hashed: bytes) -> str:
+    return f"token {_token_id(hashed)}"
+
+
+def _by_password(kept: bytes) -> str:
+    """Another one with every password: its salt."""
+    return f"password {kept[:8].hex()}"
 
 
 def _check_name(what: str, name: str) -> None:

@@ -53,9 +53,8 @@ class WebServer:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._sessions: dict[
-            bytes, tuple[str, float]
-        ] = {}  # hash of the cookie → user's name, its end
+        # hash of the cookie → the user's name, how it was proven, its end
+        self._sessions: dict[bytes, tuple[str, str, float]] = {}
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -93,12 +92,12 @@ class WebServer:
     def open_session(self, response: web.Response, user: User) -> None:
         """Give a cookie that stands for this user."""
         now = time.monotonic()
-        for old in [key for key, (_, end) in self._sessions.items() if end < now]:
+        for old in [key for key, (*_, end) in self._sessions.items() if end < now]:
             del self._sessions[old]
         if len(self._sessions) >= _SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         cookie = secrets.token_urlsafe(32)
-        self._sessions[_hash(cookie)] = (user.name, now + _SESSION_SECONDS)
+        self._sessions[_hash(cookie)] = (user.name, user.grant, now + _SESSION_SECONDS)
         response.set_cookie(
             _COOKIE, cookie, max_age=int(_SESSION_SECONDS), httponly=True, secure=True, samesite="Strict", path="/"
         )  # fmt: skip
@@ -115,7 +114,8 @@ class WebServer:
         bearer = self.user_of_token(request)
         if bearer is not None:
             return bearer
-        name, end = self._sessions.get(_hash(request.cookies.get(_COOKIE, "")), ("", 0.0))
+        cookie = _hash(request.cookies.get(_COOKIE, ""))
+        name, grant, end = self._sessions.get(cookie, ("", "", 0.0))
         if not name or end < time.monotonic():
             return None
         if request.method not in ("GET", "HEAD") or "Upgrade" in request.headers:
@@ -125,7 +125,8 @@ class WebServer:
                 raise AuthenticationFailed(
                     f"requests from pages of {origin.netloc or 'elsewhere'} are refused"
                 )
-        return next((user for user in self._hub.store.users() if user.name == name), None)
+        granted = self._hub.store.granted()
+        return next((user for user in granted if (user.name, user.grant) == (name, grant)), None)
 
     def user_of_token(self, request: web.Request) -> User | None:
         """None when the request has no token. Raises AuthenticationFailed for a bad one."""
