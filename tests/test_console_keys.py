@@ -126,6 +126,57 @@ def test_macos_meta_and_caps_lock(house, screen) -> None:
     asyncio.run(main())
 
 
+# A key of a keyboard whose locks are so; the browser's own tools know no locks.
+_LOCKED_KEY = """(locks) => {
+  const stage = document.querySelector(".stage");
+  for (const kind of ["keydown", "keyup"]) {
+    stage.dispatchEvent(new KeyboardEvent(kind, {
+      code: "KeyA", key: "a", bubbles: true, cancelable: true,
+      modifierCapsLock: locks.caps, modifierNumLock: locks.num,
+    }));
+  }
+}"""
+
+
+@pytest.mark.parametrize("platform", ["Linux x86_64", "MacIntel"])
+def test_caps_lock_and_num_lock_follow_the_console(house, screen, tmp_path, platform: str) -> None:
+    caps, num = 0x02, 0x10
+    mac = platform == "MacIntel"
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            typed = tmp_path / "typed"
+            with terminal(screen, typed):
+                async with console(it, platform=platform) as page:
+                    await opened(page)
+                    await take_control(page)
+                    test = XTest(screen.display)
+
+                    async def press(bits, **locks) -> None:
+                        await page.evaluate(_LOCKED_KEY, locks)
+                        await eventually(
+                            lambda: test.modifiers() & (caps | num) == bits, 5, f"locks {bits}"
+                        )
+
+                    await press(caps, caps=True, num=False)
+                    await press(caps if mac else caps | num, caps=True, num=True)
+                    await press(0, caps=False, num=False)
+                    await page.keyboard.press("Enter")
+                    await eventually(
+                        lambda: typed.exists() and typed.read_text() == "AAa\n",
+                        5,
+                        "the letters",
+                    )
+                    # Switched at the source: put right with the first key after the focus was away.
+                    screen.run("xdotool", "key", "Caps_Lock")
+                    await page.evaluate("document.querySelector('.stage').blur()")
+                    await press(0, caps=False, num=False)
+                    test.close()
+
+    asyncio.run(main())
+
+
 def test_dead_keys_and_input_methods(house, make_xvfb, tmp_path) -> None:
     """A dead key goes out as the key that it is; what an input method composes here is not typed there half."""
 

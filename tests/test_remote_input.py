@@ -272,6 +272,41 @@ def test_caps_lock_does_not_turn_texts_around(house, screen, tmp_path) -> None:
     asyncio.run(main())
 
 
+def test_locks_become_those_of_whoever_drives(house, screen) -> None:
+    caps, num = 0x02, 0x10
+
+    async def main() -> None:
+        async with house() as it:
+            await it.agent(screen.display)
+            async with it.viewer() as hub:
+                await hub.sources["office-pc"].request_control()
+                test = XTest(screen.display)
+                for locks, bits in (
+                    (m.Locks(True, None), caps),
+                    (m.Locks(True, True), caps | num),
+                    (m.Locks(True, True), caps | num),
+                    (m.Locks(None, False), caps),
+                    (m.Locks(False, False), 0),
+                ):
+                    await hub._input("office-pc", [locks])
+                    assert test.modifiers() & (caps | num) == bits
+                assert not test.pressed_keycodes()
+                # Somebody at the source has switched it meanwhile: the state counts, not what was sent before.
+                screen.run("xdotool", "key", "Caps_Lock")
+                await hub._input("office-pc", [m.Locks(False, None)])
+                assert not test.modifiers() & caps
+                # A key that makes something else is not pressed for it.
+                screen.run("setxkbmap", "-option", "ctrl:nocaps")
+                try:
+                    await hub._input("office-pc", [m.Locks(True, None)])
+                    assert not test.modifiers()
+                finally:
+                    screen.run("setxkbmap", "-option", "")
+                test.close()
+
+    asyncio.run(main())
+
+
 def test_the_clipboard_travels_both_ways(house, screen) -> None:
     def paste() -> str:
         command = ["xclip", "-selection", "clipboard", "-o"]

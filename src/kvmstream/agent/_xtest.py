@@ -12,10 +12,10 @@ from typing import Final
 from kvmstream._fallback.x11 import XConnection
 from kvmstream._fallback.x11_wire import XServerGone
 
-__all__ = ["BUTTONS", "XKeyboard", "XTest"]
+__all__ = ["BUTTONS", "EVDEV_OFFSET", "XKeyboard", "XTest"]
 
 _KEY_PRESS, _KEY_RELEASE, _BUTTON_PRESS, _BUTTON_RELEASE, _MOTION = 2, 3, 4, 5, 6
-_EVDEV_OFFSET: Final = 8
+EVDEV_OFFSET: Final = 8  # from an evdev code to the X keycode
 _FIRST_BUTTON: Final = 0x100  # codes from here on are buttons, not keys
 
 # BTN_LEFT, RIGHT, MIDDLE, SIDE (back), EXTRA (forward) → X11's numbers; 4 to 7 are the wheel.
@@ -83,14 +83,14 @@ class XTest(XKeyboard):
         if code >= _FIRST_BUTTON:
             self._fake(_BUTTON_PRESS, BUTTONS[code])
         else:
-            self._fake(_KEY_PRESS, code + _EVDEV_OFFSET)
+            self._fake(_KEY_PRESS, code + EVDEV_OFFSET)
 
     def release(self, code: int) -> None:
         """A key or a button goes up."""
         if code >= _FIRST_BUTTON:
             self._fake(_BUTTON_RELEASE, BUTTONS[code])
         else:
-            self._fake(_KEY_RELEASE, code + _EVDEV_OFFSET)
+            self._fake(_KEY_RELEASE, code + EVDEV_OFFSET)
 
     def click(self, button: int) -> None:
         """An X button down and up: the wheel's notches."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 from kvmstream._fallback.x11_wire import XServerGone
 from kvmstream.errors import CaptureError
 from kvmstream.wire import messages as m
-from kvmstream.wire.keys import MODIFIERS
+from kvmstream.wire.keys import KEYS, MODIFIERS
 from kvmstream.wire.limits import LEASE_SECONDS
 
 from ._keymap import TextTyper
 from ._uinput import Uinput
-from ._xtest import BUTTONS, XTest
+from ._xtest import BUTTONS, EVDEV_OFFSET, XTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ __all__ = ["Injector"]
 
 _NOTCH: Final = 120  # of a wheel
 _WHEEL_BUTTONS: Final = {("y", -1): 4, ("y", 1): 5, ("x", -1): 6, ("x", 1): 7}
+_CAPS_LOCK, _NUM_LOCK = KEYS["CapsLock"], KEYS["NumLock"]
 _LARGEST_KEY: Final = 247  # X has no keycode above 255
 
 
@@ -75,6 +76,8 @@ class Injector:
             self.wheel(event.dx, event.dy)
         elif isinstance(event, m.Text):
             return self.text(event.text)
+        elif isinstance(event, m.Locks):
+            self.locks(event.caps, event.num)
         elif isinstance(event, m.Held):
             self.renew(event.codes)
         else:
@@ -132,6 +135,16 @@ class Injector:
             for code in held:
                 self._test.press(code)
 
+    def locks(self, caps: bool | None, num: bool | None) -> None:
+        """Caps Lock and Num Lock become so; None, and a keyboard that has no such lock, leave one alone."""
+        keys = self._test.modifier_keycodes()
+        now = self._test.modifiers()
+        for code, wanted in ((_CAPS_LOCK, caps), (_NUM_LOCK, num)):
+            bit = next((1 << n for n, held in enumerate(keys) if code + EVDEV_OFFSET in held), 0)
+            if wanted is not None and bit and bool(now & bit) != wanted and code not in self._down:
+                self._set(code, down=True)
+                self._set(code, down=False)
+
     def renew(self, codes: list[int]) -> None:
         """The holder says what is down; what is not in it goes up, and nothing goes down."""
         now = time.monotonic()
@@ -154,10 +167,6 @@ class Injector:
             self._set(code, down=False)
         self._typer.give_back()
         self._test.sync()
-
-    def lock_state(self) -> int:
-        """Modifier bits of the server now; 2 is Caps Lock."""
-        return self._test.modifiers()
 
     def close(self) -> None:
         """Everything up, and the watchdog ends; never raises."""

@@ -185,6 +185,13 @@ class Text(Message, frozen=True, tag=True):
     text: Annotated[str, Meta(max_length=TEXT_CHARACTERS)]
 
 
+class Locks(Message, frozen=True, tag=True):
+    """Caps Lock and Num Lock of whoever drives: the source's become the same; None leaves one alone."""
+
+    caps: bool | None = None
+    num: bool | None = None
+
+
 class Held(Message, frozen=True, tag=True):
     """Renews the lease: everything that is down now; the source lets go of what is not in it."""
 
@@ -195,7 +202,9 @@ class ReleaseAll(Message, frozen=True, tag=True):
     """Everything up."""
 
 
-InputEvent: TypeAlias = Key | Button | Motion | RelativeMotion | Wheel | Text | Held | ReleaseAll
+InputEvent: TypeAlias = (
+    Key | Button | Motion | RelativeMotion | Wheel | Text | Locks | Held | ReleaseAll
+)
 
 
 class Input(Message, frozen=True, tag=True):

@@ -5,7 +5,7 @@ const ALTGR_MS = 10; // Windows sends a ControlLeft of its own just before AltGr
 const WINDOWS = /Win/.test(navigator.platform);
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
-/** @typedef {{t: string, code?: number, down?: boolean, codes?: number[]}} KeyEvent */
+/** @typedef {{t: string, code?: number, down?: boolean, codes?: number[], caps?: boolean, num?: boolean | null}} KeyEvent */
 
 export class Keyboard {
   /**
@@ -26,6 +26,7 @@ export class Keyboard {
     this._names = new Map(Object.entries(keys).map(([name, code]) => [code, name]));
     /** @type {{code: number, timer: number} | null} a Control that may be AltGr's */
     this._doubtful = null;
+    this._locks = ""; // Caps Lock and Num Lock as the source was told them last
     this._abort = new AbortController();
     const { signal } = this._abort;
     target.addEventListener("keydown", (event) => this._down(event), { signal });
@@ -56,9 +57,27 @@ export class Keyboard {
   releaseAll() {
     if (this._doubtful !== null) clearTimeout(this._doubtful.timer);
     this._doubtful = null;
+    this.forgetLocks();
     if (this.held.size === 0) return;
     this.held.clear();
     this._send([{ t: "ReleaseAll" }]);
+  }
+
+  /** Somebody else may have switched them meanwhile: the source is told anew with the next key. */
+  forgetLocks() {
+    this._locks = "";
+  }
+
+  /** What goes before a key where the locks are others than the source was told. @param {KeyboardEvent} event @returns {KeyEvent[]} */
+  _lockNews(event) {
+    // The keys themselves go to the source as they are, and systems differ in what they say of a lock while its key moves.
+    if (event.code === "CapsLock" || event.code === "NumLock") return [];
+    const caps = event.getModifierState("CapsLock");
+    const num = MAC ? null : event.getModifierState("NumLock"); // a Mac has none, and says that it is off
+    const locks = `${caps} ${num}`;
+    if (locks === this._locks) return [];
+    this._locks = locks;
+    return [{ t: "Locks", caps, num }];
   }
 
   /** Buttons are held like keys. @param {number} code @param {boolean} down */
@@ -98,7 +117,7 @@ export class Keyboard {
         this._settle();
       }
     }
-    this.press(code);
+    this.press(code, this._lockNews(event));
     // While Meta is down, macOS tells of no other key's release.
     if (MAC && event.metaKey && !event.code.startsWith("Meta")) this.release(code);
   }
@@ -126,12 +145,12 @@ export class Keyboard {
     this.press(code);
   }
 
-  /** @param {number} code */
-  press(code) {
+  /** @param {number} code @param {KeyEvent[]} [before] goes out with it */
+  press(code, before = []) {
     if (this.held.has(code)) return;
     this.held.add(code);
     this.heard(this._names.get(code) ?? "", true);
-    this._send([{ t: "Key", code, down: true }]);
+    this._send([...before, { t: "Key", code, down: true }]);
   }
 
   /** @param {number} code */

@@ -36,6 +36,7 @@ export const S = {
   viewOnly: "You may only watch",
   sourceViewOnly: "This source may only be watched",
   nobodyDrives: "Nobody drives",
+  controlEnded: (/** @type {string} */ reason) => `You drive no more: ${reason}`,
   refused: (/** @type {string} */ reason) => `Refused: ${reason}`,
   notDone: (/** @type {string} */ reason) => `The source could not: ${reason}`,
   monitor: "Monitor",

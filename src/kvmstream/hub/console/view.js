@@ -298,8 +298,11 @@ export class View {
   _onControl(message) {
     const had = this._driving;
     this._driving = message.granted;
-    if (!message.granted && (this._asked || had) && message.reason) this._console.say(S.refused(message.reason));
+    if (!message.granted && (this._asked || had) && message.reason) {
+      this._console.say(this._asked ? S.refused(message.reason) : S.controlEnded(message.reason));
+    }
     this._asked = false;
+    if (had !== this._driving) this.keyboard.forgetLocks();
     if (had && !message.granted) this.keyboard.releaseAll();
     this.picture.setDriving(this._driving);
     if (this._name) this._update();
