@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from kvmstream.errors import ConnectionLost, KvmStreamError, ProtocolError, StreamClosed
@@ -24,6 +26,7 @@ __all__ = ["LOW_GENERATIONS", "Rendition"]
 _log = logging.getLogger("kvmstream.agent")
 
 _UNACKNOWLEDGED: Final = 2  # units on their way to the hub
+_SENDS: Final = 256  # of the newest, for the figures
 _RETRY_SECONDS: Final = 1.0  # after a capture that failed
 # Added to the generations of `low`, so that no two pictures of different sizes share one.
 LOW_GENERATIONS: Final = 0x8000_0000
@@ -54,11 +57,20 @@ class Rendition:
         self._generation = 0
         self._sequence = 0
         self._acknowledged = 0
+        self._send_ns: deque[int] = deque(maxlen=_SENDS)
 
     @property
     def watched(self) -> bool:
         """Whether the hub wants it."""
         return self._wanted.is_set()
+
+    def send_ms(self) -> tuple[float, float]:
+        """From encoded to taken by the kernel, waiting for credit included: median and 95th percentile of late."""
+        times = sorted(self._send_ns)
+        if not times:
+            return 0.0, 0.0
+        last = len(times) - 1
+        return times[last // 2] / 1e6, times[last * 95 // 100] / 1e6
 
     async def wait_watched(self) -> None:
         """Wait until the hub wants it."""
@@ -148,6 +160,8 @@ class Rendition:
             self._sequence += 1
             video.post_frame(self._header(packet, generation, video.now_ns()), memoryview(packet))
             await video.drain()
+            if not packet.refinement:
+                self._send_ns.append(time.perf_counter_ns() - packet.encoded_ns)
 
     def _header(self, packet: Packet, generation: int, now_ns: int) -> bytes:
         return VideoHeader(

@@ -30,6 +30,7 @@ _GLANCE_SECONDS: Final = 10.0  # thumbnails further apart get a capture each
 _LOW_WIDTH: Final = 960
 _LOW_FPS: Final = 15
 _LOW_BITRATE: Final = 1_000_000
+_CPU_SECONDS: Final = 0.9  # the share of the CPU is that of the last second
 _SHAPE_BYTES: Final = 512 * 512 * 4
 
 
@@ -50,6 +51,11 @@ class Screen:
         self._origin = (0, 0, 0, 0)  # what the picture shows, in pixels of the root window
         self._thumbnail_seconds = 60.0
         self._thumbnail_wanted = asyncio.Event()
+        self._cpu = (
+            time.monotonic(),
+            time.process_time(),
+            0.0,
+        )  # when and what it was, and the share since then
         self._glance: Stream | None = None  # a capture for thumbnails alone, while nobody watches
 
     # ---- a connection begins and ends
@@ -241,15 +247,21 @@ class Screen:
         """How the stream does; without one only the backend's name."""
         from kvmstream import backend
 
+        found: dict[str, float | str] = {
+            "backend": backend,
+            "fps": 0.0,
+            "cpu_percent": self._cpu_percent(),
+        }
         stream = self._main.stream
         if stream is None:
-            return {"backend": backend, "fps": 0.0}
+            return found
         try:
             stats = stream.stats()
         except StreamClosed:
-            return {"backend": backend, "fps": 0.0}
+            return found
+        send_p50, send_p95 = self._main.send_ms()
         return {
-            "backend": backend,
+            **found,
             "encoder": stats.encoder,
             "capture": stats.capture,
             "width": float(stats.width),
@@ -258,12 +270,25 @@ class Screen:
             "bitrate": stats.bitrate,
             "dropped": float(stats.dropped),
             "capture_ms_p50": stats.capture_ms_p50,
+            "capture_ms_p95": stats.capture_ms_p95,
             "convert_ms_p50": stats.convert_ms_p50,
+            "convert_ms_p95": stats.convert_ms_p95,
             "encode_ms_p50": stats.encode_ms_p50,
+            "encode_ms_p95": stats.encode_ms_p95,
             "latency_ms_p50": stats.latency_ms_p50,
             "latency_ms_p95": stats.latency_ms_p95,
-            "cpu_seconds": time.process_time(),
+            "send_ms_p50": send_p50,
+            "send_ms_p95": send_p95,
         }
+
+    def _cpu_percent(self) -> float:
+        """Of one core, by this process, which does all but to guard the keys."""
+        since, spent, share = self._cpu
+        now, total = time.monotonic(), time.process_time()
+        if now - since >= _CPU_SECONDS:
+            share = round(100 * (total - spent) / (now - since), 1)
+            self._cpu = (now, total, share)
+        return share
 
     # ---- inside
 

@@ -55,7 +55,6 @@ class Worker:
         self._pocket = Pocket(self._hands.x_display)
         self._state = "connecting"
         self._problem = ""
-        self._latency_ms = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
