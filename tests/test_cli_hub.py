@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -159,8 +160,20 @@ def test_install_writes_a_unit_that_systemd_understands(house, tmp_path) -> None
             assert result.returncode == 0, result.stderr
 
     asyncio.run(main())
-    unit = (tmp_path / "config" / "systemd" / "user" / "kvmstream-agent.service").read_text()
+    path = tmp_path / "config" / "systemd" / "user" / "kvmstream-agent.service"
+    unit = path.read_text()
     assert "--view-only" in unit
     assert "Restart=always" in unit
     assert "kvmstream agent 127.0.0.1" in unit
     assert "secret" not in unit
+    if shutil.which("systemd-analyze") is not None:
+        # It complains of what it does not understand, but ends with 0 for some of it.
+        found = subprocess.run(
+            ["systemd-analyze", "verify", "--user", path],
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert (
+            found.returncode,
+            [line for line in found.stderr.splitlines() if path.name in line],
+        ) == (0, [])
