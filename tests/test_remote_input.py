@@ -357,7 +357,11 @@ def test_the_clipboard_travels_both_ways(house, screen) -> None:
                 assert paste() == "comes out"
                 it.hub.store.set_clipboard("office-pc", "both")
                 await eventually(lambda: source.info.clipboard == "both", 5, "the policy")
+                await clipboard.write("pasted later")
+                await eventually(lambda: paste() == "pasted later", what="the text over there")
                 await hub.sources["office-pc"].give_back()
+                await asyncio.sleep(0.5)
+                assert paste() == "pasted later", "it stays when the control ends"
                 copy("a secret of whoever sits there")
                 await asyncio.sleep(0.5)
                 assert "secret" not in clipboard.text

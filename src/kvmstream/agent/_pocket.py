@@ -25,12 +25,17 @@ class Pocket:
     def __init__(self, x_display: str) -> None:
         self._x_display = x_display
         self._clipboard: Clipboard | None = None
+        self._left: list[
+            Clipboard
+        ] = []  # hold what was written to them until somebody copies something else
 
     async def watch(self, control: Connection | None) -> None:
         """Report what is copied to this connection; None ends it."""
         clipboard, self._clipboard = self._clipboard, None
         if clipboard is not None:
-            await asyncio.to_thread(clipboard.close)
+            clipboard.leave()
+            self._left.append(clipboard)
+        self._left = [left for left in self._left if not left.ended]
         if control is None:
             return
         loop = asyncio.get_running_loop()
@@ -42,6 +47,12 @@ class Pocket:
             self._clipboard = await asyncio.to_thread(Clipboard, self._x_display, report)
         except CaptureError as error:
             _log.warning("no clipboard: %s", error)
+
+    async def close(self) -> None:
+        """Give up what was written, and end all threads."""
+        await self.watch(None)
+        for left in self._left:
+            await asyncio.to_thread(left.close)
 
     def write(self, text: str) -> None:
         """Put a text into it."""

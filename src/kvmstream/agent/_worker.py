@@ -76,6 +76,7 @@ class Worker:
         finally:
             reporter.cancel()
             await self._hands.close()
+            await self._pocket.close()
             await self._screen.close()
 
     # ---- one connection to the hub

@@ -5,6 +5,7 @@ ICCCM 2.0, section 2, with INCR for what does not fit into one request; XFIXES 5
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import struct
@@ -76,6 +77,15 @@ class Clipboard:
             )
         self._owner.ask(text)
 
+    def leave(self) -> None:
+        """Look at it no more, and end once another program has copied something: what write() put there stays."""
+        self._owner.leave()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is left."""
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """Give the clipboard up and end the thread; idempotent."""
         self._owner.ask(None)
@@ -91,6 +101,7 @@ class _Owner(XConnection):
             self._on_text = on_text
             self._lock = threading.Lock()
             self._asked: list[str | None] = []
+            self._left = False  # nobody wants to hear of it any more
             self._text: str | None = None  # what we own…
             self._since = 0  # …since then, on the server's clock
             self._confirmed = False  # the server has said that we own it
@@ -118,6 +129,7 @@ class _Owner(XConnection):
             self._send(fixes.opcode, 2, struct.pack("<III", self._window, self._clipboard, 7))
             self._begin_reading()
             self._wake_read, self._wake_write = os.pipe()
+            os.set_blocking(self._wake_read, False)
         except BaseException:
             self.close()
             raise
@@ -130,8 +142,15 @@ class _Owner(XConnection):
             self._asked.append(text)
             os.write(self._wake_write, b"x")
 
+    def leave(self) -> None:
+        """Report nothing more; run() ends when this is not the owner. Any thread."""
+        with self._lock:
+            if self._wake_write >= 0:
+                self._left = True
+                os.write(self._wake_write, b"x")
+
     def run(self) -> None:
-        """Until ask(None), or until the server is gone."""
+        """Until ask(None), after leave() until another owns the clipboard, or until the server is gone."""
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
@@ -141,7 +160,7 @@ class _Owner(XConnection):
                     self._handle(self._events.popleft())
                 if not self._buffer:
                     poll.poll(self._wait_ms())
-                if self._take_orders():
+                if self._take_orders() or (self._left and self._text is None):
                     return
                 self._expire()
                 readable = select.poll()
@@ -164,7 +183,7 @@ class _Owner(XConnection):
     def _take_orders(self) -> bool:
         with self._lock:
             asked, self._asked = self._asked, []
-            if asked:
+            with contextlib.suppress(BlockingIOError):  # nobody has written
                 os.read(self._wake_read, 4096)
         for text in asked:
             if text is None:
@@ -219,7 +238,8 @@ class _Owner(XConnection):
                 self._confirmed |= since == self._since
             elif self._text is None or not self._overtaken(since):
                 self._text = None
-                self._begin_reading()
+                if not self._left:
+                    self._begin_reading()
         elif kind == _SELECTION_REQUEST:
             self._serve(event)
         elif kind == _SELECTION_NOTIFY:
