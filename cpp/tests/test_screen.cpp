@@ -200,6 +200,29 @@ TEST_CASE("a large change is cut into slices, a small one is not") {
   }
 }
 
+TEST_CASE("noise at the finest quantiser takes no more bits than a decoder must bear") {
+  std::mt19937 random(8);
+  Canvas canvas(PixelFormat::kI420, 96, 80);
+  Exact exact(canvas, quality(1), {.most = 2, .least_tiles = 4});
+  for (int i = 0; i < 8; ++i) {
+    CAPTURE(i);
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const int divide = plane == 0 ? 1 : 2;
+      // Some of it; beside it macroblocks are coded as ever.
+      for (int y = i * 4; y < canvas.height() / divide; ++y) {
+        std::uint8_t* line = canvas.planes().data[plane] + y * canvas.planes().stride[plane];
+        for (int x = i * 4; x < canvas.width() / divide; ++x)
+          line[x] = (random() & 1U) != 0 ? 250 : 5;
+      }
+    }
+    const Decoded shown = exact.encode(canvas, nullptr, i % 4 == 0);
+    constexpr std::size_t kMostBits = 3200;
+    constexpr std::size_t kHeaders = 200;
+    CHECK(exact.unit.data.size() < 6 * 5 * kMostBits / 8 + kHeaders);
+    if (i == 0) CHECK(test::psnr(canvas, shown) > 90);  // sent as it is
+  }
+}
+
 TEST_CASE("more slices than rows, and all that changed in one row") {
   Canvas canvas(PixelFormat::kI420, 640, 32);
   canvas.draw_text(whole(canvas), 1);

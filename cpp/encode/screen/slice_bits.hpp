@@ -22,6 +22,21 @@ class SliceBits {
     pending_ = 0;
     pending_count_ = 0;
   }
+  // Where writing stands; what is written later can be taken back.
+  struct Mark {
+    std::size_t used = 0;
+    std::uint64_t pending = 0;
+    int pending_count = 0;
+  };
+  [[nodiscard]] Mark mark() const noexcept { return {used_, pending_, pending_count_}; }
+  void take_back(const Mark& mark) noexcept {
+    used_ = mark.used;
+    pending_ = mark.pending;
+    pending_count_ = mark.pending_count;
+  }
+  [[nodiscard]] std::size_t bits_since(const Mark& mark) const noexcept {
+    return bit_count() - mark.used * 8 - static_cast<std::size_t>(mark.pending_count);
+  }
   // The next `bytes` bytes may be written without a further check. Once for each macroblock.
   void reserve(std::size_t bytes) {
     if (used_ + bytes + kSlack > bytes_.size()) bytes_.resize(2 * (used_ + bytes + kSlack));
@@ -70,6 +85,7 @@ class SliceBits {
     ue(value > 0 ? 2U * static_cast<std::uint32_t>(value) - 1U
                  : 2U * static_cast<std::uint32_t>(-value));
   }
+  void align() noexcept { put(0, (8 - pending_count_) % 8); }
   [[nodiscard]] std::size_t bit_count() const noexcept {
     return used_ * 8 + static_cast<std::size_t>(pending_count_);
   }
@@ -77,7 +93,7 @@ class SliceBits {
   [[nodiscard]] std::span<const std::uint8_t> finish() {
     reserve(8);
     put(1, 1);
-    put(0, (8 - pending_count_) % 8);
+    align();
     return {bytes_.data(), used_};
   }
 

@@ -114,6 +114,39 @@ void SliceCoder::end() {
   if (skipped_ > 0) write_skip_run();
 }
 
+SliceCoder::Begun SliceCoder::begin_macroblock() {
+  out_->reserve(kMacroblockBytes);
+  return {out_->mark(), skipped_, written_quantiser_};
+}
+
+// Noise at a fine quantiser may take more bits than its pixels do, and more than a decoder must
+// bear: then it is sent as it is (I_PCM, 7.3.5).
+void SliceCoder::end_macroblock(int col, int row, const Begun& begun) {
+  if (out_->bits_since(begun.mark) <= kMostBits) return;
+  out_->take_back(begun.mark);
+  skipped_ = begun.skipped;
+  written_quantiser_ = begun.written_quantiser;
+  write_skip_run();
+  constexpr std::uint32_t kPcm = 25;  // table 7-11
+  out_->ue(setup_.intra ? kPcm : kPcm + 5);
+  out_->align();
+  for (std::size_t plane = 0; plane < 3; ++plane) {
+    const int size = plane == 0 ? kTile : kTile / 2;
+    const Plane& source = (*setup_.source)[plane];
+    const Plane& picture = (*setup_.picture)[plane];
+    for (int y = row * size; y < (row + 1) * size; ++y) {
+      const std::uint8_t* line = source.at(col * size, y);
+      std::memcpy(picture.at(col * size, y), line, static_cast<std::size_t>(size));
+      for (int x = 0; x < size; ++x) out_->put(line[x], 8);
+    }
+  }
+  constexpr int kExact = 0;
+  State& state = map_->code(col, row, true, {}, kExact);
+  // 9.2.1: its neighbours count 16 levels in each of its blocks.
+  state.luma.fill(16);
+  for (auto& counts : state.chroma) counts.fill(16);
+}
+
 void SliceCoder::write_skip_run() {
   if (setup_.intra) return;
   out_->ue(skipped_);
@@ -162,7 +195,7 @@ void SliceCoder::predict_inter(int col, int row, int count, Vector vector) const
 
 // The prediction is in the picture already.
 void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& around) {
-  out_->reserve(kMacroblockBytes);
+  const Begun begun = begin_macroblock();
   const Vector vector = inter.vector;
   const SourceBlock source = source_at(col, row);
   residual_.pattern = 0;
@@ -199,10 +232,10 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
   out_->se(4 * (vector.x - predicted.x));
   out_->se(4 * (vector.y - predicted.y));
   out_->ue(kPatternCode[residual_.pattern]);
-  if (residual_.pattern != 0) {
-    write_quantiser();
-    write_residual_blocks(state, around, false);
-  }
+  if (residual_.pattern == 0) return;
+  write_quantiser();
+  write_residual_blocks(state, around, false);
+  end_macroblock(col, row, begun);
 }
 
 void SliceCoder::predict_chroma_intra(int col, int row, IntraMode mode,
@@ -215,7 +248,7 @@ void SliceCoder::predict_chroma_intra(int col, int row, IntraMode mode,
 }
 
 void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& around) {
-  out_->reserve(kMacroblockBytes);
+  const Begun begun = begin_macroblock();
   const SourceBlock source = source_at(col, row);
   Planes& picture = *setup_.picture;
   const Plane& luma = picture[0];
@@ -236,6 +269,7 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
   out_->ue(chroma_mode_number(intra.mode));
   write_quantiser();
   write_residual_blocks(state, around, true);
+  end_macroblock(col, row, begun);
 }
 
 }  // namespace kvm::screen

@@ -56,6 +56,7 @@ class SliceCoder {
 
  private:
   static constexpr std::size_t kMacroblockBytes = 4096;  // more than any macroblock can take
+  static constexpr std::size_t kMostBits = 3200;         // that it may take (A.3.1)
 
   using State = MacroblockMap::State;
   struct Around {  // neighbours of the macroblock in hand; null = outside the slice
@@ -135,6 +136,14 @@ class SliceCoder {
                                  const SourceBlock& source);
   void luma_intra(int col, int row, const SourceBlock& source);
   void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
+  // Brackets around what one macroblock writes.
+  struct Begun {
+    SliceBits::Mark mark;
+    std::uint32_t skipped = 0;
+    int written_quantiser = 0;
+  };
+  [[nodiscard]] Begun begin_macroblock();
+  void end_macroblock(int col, int row, const Begun& begun);
   void write_skip_run();
   void write_quantiser();
   void write_residual_blocks(State& state, const Around& around, bool intra);

@@ -83,7 +83,7 @@ bool SliceCoder::code_intra4(int col, int row, IntraMode chroma_mode, int limit,
 
   State& state = map_->code(col, row, true, {}, quantiser_);
   state.modes = modes;
-  out_->reserve(kMacroblockBytes);
+  const Begun begun = begin_macroblock();
   write_skip_run();
   out_->ue(setup_.intra ? 0 : 5);  // I_NxN
   for (std::size_t i = 0; i < 16; ++i) {
@@ -100,6 +100,7 @@ bool SliceCoder::code_intra4(int col, int row, IntraMode chroma_mode, int limit,
   if (residual_.pattern != 0) {
     write_quantiser();
     write_residual_blocks(state, around, false);
+    end_macroblock(col, row, begun);
   }
   return true;
 }
