@@ -2,8 +2,8 @@
 import { request } from "./api.js";
 import { ClipboardDialog, keysDialog, textDialog } from "./dialogs.js";
 import { button, download, element } from "./dom.js";
+import { Driver } from "./driver.js";
 import { Figures } from "./figures.js";
-import { nowNs } from "./header.js";
 import { Keyboard } from "./keyboard.js";
 import { Macros } from "./macros.js";
 import { OnScreenKeyboard } from "./onscreen.js";
@@ -16,8 +16,7 @@ import { S } from "./strings.js";
 /** @typedef {{open: (name: string) => void, back: () => void, say: (text: string) => void}} Console */
 
 const DOUBLE_MS = 400; // between the two Controls that lead a digit
-const ANSWER_NS = 1e9;
-const SERIALS = 0xffff_ffff;
+
 export class View {
   /** @param {Link} link @param {State} state @param {Record<string, number>} keys @param {Console} console_ */
   constructor(link, state, keys, console_) {
@@ -25,13 +24,7 @@ export class View {
     this._state = state;
     this._console = console_;
     this._name = "";
-    this._driving = false;
-    this._asked = false;
-    this._serial = 0;
-    /** @type {Map<number, (failures: string[]) => void>} */
-    this._answers = new Map();
     this._control = 0; // when Control went up alone, for the leader
-    this._pressedNs = 0; // the key or button whose picture is still to come
     this._last = ""; // the source shown before this one
     this.figures = new Figures();
     this.picture = new Picture(link, {
@@ -42,7 +35,12 @@ export class View {
     this._message = element("p", { class: "message", role: "status" });
     this._heading = element("h1", {});
     this._who = element("span", { class: "who" });
-    this._take = button(S.takeControl, () => this._request(true), { class: "primary" });
+    this._driver = new Driver(link, state, {
+      changed: () => this._onControl(),
+      lost: () => this.keyboard.releaseAll(),
+      say: (text) => this._console.say(text),
+    });
+    this._take = button(S.takeControl, () => this._takeOver(), { class: "primary" });
     this._give = button(S.giveBack, () => this._giveBack());
     this._monitor = element("select", { "aria-label": S.monitor, onchange: () => this._showMonitor() });
     this._record = button(S.record, () => this._toggleRecording());
@@ -54,17 +52,14 @@ export class View {
     );
     this._ends = [
       state.on("sources", () => this._update()),
-      link.on("Control", (message) => message.source === this._name && this._onControl(message)),
-      link.on("InputDone", (message) => this._onDone(message)),
       link.on("ClipboardText", (message) => message.source === this._name && this._onClipboard(message)),
       link.on("Problem", (message) => this._console.say(message.reason)),
-      link.on("down", () => this._onControl({ granted: false, reason: "" })),
     ];
     const { stage } = this.picture;
-    this.keyboard = new Keyboard(stage, keys, (events) => this._input(events), (event) => this._intercept(event));
+    this.keyboard = new Keyboard(stage, keys, (events) => this._driver.input(events), (event) => this._intercept(event));
     this.macros = new Macros(keys, {
       key: (code, down) => (down ? this.keyboard.press(code) : this.keyboard.release(code)),
-      take: () => this._driving || this._request(false),
+      take: () => this._driver.need(),
       say: (text) => this._console.say(text),
       focus: () => this._focus(),
     });
@@ -74,7 +69,7 @@ export class View {
     this.pointer = new Pointer(
       stage,
       (x, y) => this.picture.locate(x, y),
-      (events) => this._input(events),
+      (events) => this._driver.input(events),
       (code, down) => this.keyboard.set(code, down),
     );
     if (!Picture.possible) this._say(S.noDecoder);
@@ -85,6 +80,7 @@ export class View {
     this.keyboard.close();
     this.pointer.close();
     this._ends.forEach((end) => end());
+    this._driver.close();
     this.picture.close();
     this.root.remove();
   }
@@ -92,7 +88,7 @@ export class View {
   /** Show another source: keys go up on the old one first. @param {string} name */
   show(name) {
     if (name === this._name) return;
-    this.leave();
+    this.leave(name);
     if (this._name) this._last = this._name;
     this._name = name;
     this._clipboard.take("");
@@ -104,12 +100,11 @@ export class View {
     this._update();
   }
 
-  /** Everything up, and the control given back. */
-  leave() {
+  /** Everything up, and the control given back. @param {string} [next] the source to drive then */
+  leave(next = "") {
     this.macros.stop();
     this.keyboard.releaseAll();
-    if (this._driving) this._link.post({ t: "GiveBack", source: this._name });
-    this._onControl({ granted: false, reason: "" });
+    this._driver.change(next);
     if (document.pointerLockElement) document.exitPointerLock();
   }
 
@@ -130,7 +125,7 @@ export class View {
       button("⇄", () => this._openLast(), { "aria-label": S.last, title: S.last }),
       this._who, this._take, this._give, element("span", { class: "spring" }), this._monitor, size,
       button(S.keys, () => this._keys()), board, button(S.macros, () => this.macros.open()),
-      button(S.typeText, () => textDialog((text) => this._inject([{ t: "Text", text }]), () => this._focus())),
+      button(S.typeText, () => textDialog((text) => this._driver.inject([{ t: "Text", text }]), () => this._focus())),
       this._copy, button(S.pointerLock, () => this._lockPointer()),
       button(S.screenshot, () => this._screenshot()), this._record, figures,
       button(S.fullScreen, () => this._fullScreen()),
@@ -157,12 +152,12 @@ export class View {
     if (!source.online) this._say(S.sourceOffline(this._name));
     else if (source.problem) this._say(source.problem);
     else if (this.picture.geometry === null) this._say(S.waiting);
-    const mayDrive = this._state.role !== "view" && !source.view_only;
-    const other = Boolean(source.controller) && !this._driving;
-    this._take.hidden = !mayDrive || this._driving;
+    const { allowed: mayDrive, driving } = this._driver;
+    const other = Boolean(source.controller) && !driving;
+    this._take.hidden = !mayDrive || driving;
     this._take.textContent = other ? S.takeOver : S.takeControl;
-    this._give.hidden = !this._driving;
-    if (this._driving) this._who.textContent = S.youDrive;
+    this._give.hidden = !driving;
+    if (driving) this._who.textContent = S.youDrive;
     else if (source.controller) this._who.textContent = S.driver(source.controller);
     else if (source.view_only) this._who.textContent = S.sourceViewOnly;
     else this._who.textContent = mayDrive ? S.nobodyDrives : S.viewOnly;
@@ -197,10 +192,8 @@ export class View {
 
   /** @param {{damagedNs: number, refinement: boolean}} report */
   _onDrawn({ damagedNs, refinement }) {
-    if (this._pressedNs && damagedNs > this._pressedNs && !refinement) {
-      this.figures.answered((nowNs() - this._pressedNs) / 1e6);
-      this._pressedNs = 0;
-    }
+    const waited = refinement ? null : this._driver.answeredBy(damagedNs);
+    if (waited !== null) this.figures.answered(waited);
     if (!this._message.hidden) {
       const source = this._state.sources.get(this._name);
       if (source?.online && !source.problem) this._say("");
@@ -282,63 +275,19 @@ export class View {
 
   // ---- who drives
 
-  /** @param {boolean} take */
-  _request(take) {
-    this._asked = true;
-    this._link.post({ t: "RequestControl", source: this._name, take });
+  _takeOver() {
+    this._driver.request(true);
     this._focus();
   }
 
   _giveBack() {
     this.keyboard.releaseAll();
-    this._link.post({ t: "GiveBack", source: this._name });
+    this._driver.giveBack();
   }
 
-  /** @param {any} message */
-  _onControl(message) {
-    const had = this._driving;
-    this._driving = message.granted;
-    if (!message.granted && (this._asked || had) && message.reason) this._console.say(S.refused(message.reason));
-    this._asked = false;
-    if (had && !message.granted) this.keyboard.releaseAll();
-    this.picture.setDriving(this._driving);
+  _onControl() {
+    this.picture.setDriving(this._driver.driving);
     if (this._name) this._update();
-  }
-
-  /** @param {{t: string, [field: string]: any}[]} events */
-  _input(events) {
-    if (!this._name) return;
-    if (!this._driving) {
-      // Whoever types or clicks wants to drive; motion alone says nothing.
-      const source = this._state.sources.get(this._name);
-      const meant = events.some(({ t, down }) => (t === "Key" || t === "Button") && down);
-      const free = source?.online && !source.view_only && !source.controller && this._state.role !== "view";
-      if (!this._asked && !(meant && free)) return;
-      if (!this._asked) this._request(false);
-      // The hub grants before it reads on: what is sent now arrives as the driver's.
-    }
-    this._link.post({ t: "Input", source: this._name, events });
-    const now = nowNs();
-    const overdue = now - this._pressedNs > ANSWER_NS; // what changed nothing is no delay
-    if (overdue && events.some(({ t, down }) => (t === "Key" || t === "Button") && down)) this._pressedNs = now;
-  }
-
-  /** Input that is answered once the source has done it. @param {{t: string, [field: string]: any}[]} events @returns {Promise<string[]>} failures */
-  _inject(events) {
-    this._serial = (this._serial % SERIALS) + 1;
-    const serial = this._serial;
-    return new Promise((resolve) => {
-      this._answers.set(serial, resolve);
-      if (!this._driving) this._request(false);
-      this._link.post({ t: "Input", source: this._name, events, serial });
-    });
-  }
-
-  /** @param {any} message */
-  _onDone(message) {
-    this._answers.get(message.serial)?.(message.failures);
-    this._answers.delete(message.serial);
-    for (const failure of message.failures) this._console.say(S.notDone(failure));
   }
 
   /** Double Control, then a digit, an arrow or Escape: the console's own. @param {KeyboardEvent} event */
@@ -377,14 +326,14 @@ export class View {
 
   _keys() {
     keysDialog((names) => {
-      if (!this._driving) this._request(false);
+      this._driver.need();
       this.keyboard.chord(names);
     }, () => this._focus());
   }
 
   /** @param {string} text */
   _sendClipboard(text) {
-    if (!this._driving) this._request(false);
+    this._driver.need();
     this._link.post({ t: "ClipboardText", text, source: this._name });
   }
 
