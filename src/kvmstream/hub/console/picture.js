@@ -2,6 +2,7 @@
 import { element } from "./dom.js";
 import { nowNs, ackFrame } from "./header.js";
 import { MsePlayer } from "./mse-player.js";
+import { Still } from "./still.js";
 import { S } from "./strings.js";
 import { WorkerPlayer } from "./worker-player.js";
 
@@ -18,17 +19,17 @@ export class Picture {
   }
 
   /**
-   * @param {Link} link
+   * @param {Link} link @param {import("./state.js").State} state
    * @param {{figures: (report: any) => void, failed: (reason: string) => void, drawn: (report: any) => void}} hear
    */
-  constructor(link, hear) {
+  constructor(link, state, hear) {
     this._link = link;
     this._hear = hear;
     this._player = new (WorkerPlayer.possible ? WorkerPlayer : MsePlayer)((data) => this._fromPlayer(data));
     this.surface = this._player.surface;
-    this._still = element("img", { class: "still", alt: "", draggable: "false" });
+    this._still = new Still(state, () => this._layout());
     this._cursor = element("canvas", { class: "cursor", "aria-hidden": true, hidden: true });
-    this._box = element("div", { class: "box" }, this.surface, this._still, this._cursor);
+    this._box = element("div", { class: "box" }, this.surface, this._still.root, this._cursor);
     this.stage = element("div", { class: "stage", tabindex: 0, role: "application" }, this._box);
     /** @type {Geometry | null} */
     this.geometry = null;
@@ -55,26 +56,22 @@ export class Picture {
   }
 
   close() {
-    this.show("", "");
+    this.show("");
     this._ends.forEach((end) => end());
     this._resize.disconnect();
     document.removeEventListener("visibilitychange", this._onVisible);
     this._player.close();
   }
 
-  /** Change to another source; its last small picture stands in until the first real one. @param {string} source @param {string} still */
-  show(source, still) {
+  /** Change to another source; what was last seen of it stands in until the first real picture. @param {string} source */
+  show(source) {
+    if (this.source && this.geometry !== null) void this._still.keep(this.source, this.surface, this.geometry);
     this._unsubscribe();
     this.source = source;
     this._cursor.hidden = true;
     this._shape = this._place = null;
     this.stage.style.cursor = "";
     this.stage.setAttribute("aria-label", S.picture(source));
-    this._still.hidden = !still;
-    if (still) {
-      this._still.onload = () => this._layout();
-      this._still.src = still;
-    }
     this.geometry = null;
     this.surface.style.visibility = "hidden";
     if (source && !document.hidden) this._subscribe();
@@ -84,6 +81,7 @@ export class Picture {
   setMode(mode) {
     this.mode = mode;
     this._layout();
+    void this._still.show(source);
   }
 
   /** The page's own pointer shows the source's shape while its user drives: no line is between it and the hand. @param {boolean} driving */
@@ -152,7 +150,7 @@ export class Picture {
       this.geometry = { width: data.width, height: data.height, generation: data.generation };
       this._layout();
       this.surface.style.visibility = "visible";
-      this._still.hidden = true;
+      this._still.hide();
     } else if (data.type === "keyframe") {
       if (data.channel) this._link.post({ t: "KeyframeWanted", channel: data.channel });
     } else if (data.type === "figures") {
@@ -163,9 +161,7 @@ export class Picture {
   }
 
   _layout() {
-    const still = !this._still.hidden && this._still.naturalWidth > 0;
-    const width = this.geometry?.width ?? (still ? this._still.naturalWidth : 0);
-    const height = this.geometry?.height ?? (still ? this._still.naturalHeight : 0);
+    const { width, height } = this.geometry ?? this._still;
     if (!width || !height) return;
     const { clientWidth, clientHeight } = this.stage;
     const [across, down] = [clientWidth / width, clientHeight / height];

@@ -27,7 +27,7 @@ export class View {
     this._control = 0; // when Control went up alone, for the leader
     this._last = ""; // the source shown before this one
     this.figures = new Figures();
-    this.picture = new Picture(link, {
+    this.picture = new Picture(link, state, {
       figures: (report) => this._onFigures(report),
       failed: (reason) => this._say(S.decoderFailed(reason)),
       drawn: (report) => this._onDrawn(report),
@@ -95,7 +95,7 @@ export class View {
     this._heading.textContent = name;
     document.title = `${name} – ${S.title}`;
     this._say(S.waiting);
-    this.picture.show(name, this._state.thumbnails.get(name) ?? "");
+    this.picture.show(name);
     this._focus();
     this._update();
   }
