@@ -118,6 +118,15 @@ export class Picture {
     const copy = new OffscreenCanvas(this.geometry.width, this.geometry.height);
     copy.getContext("2d")?.drawImage(bitmap, 0, 0);
     bitmap.close();
+  /** Whether a point of the page is on the picture, and not beside it or on a scroll bar. @param {number} clientX @param {number} clientY */
+  contains(clientX, clientY) {
+    if (this.geometry === null) return false;
+    const box = this._box.getBoundingClientRect();
+    const stage = this.stage.getBoundingClientRect();
+    return clientX >= Math.max(box.left, stage.left) && clientX < Math.min(box.right, stage.left + this.stage.clientWidth) &&
+      clientY >= Math.max(box.top, stage.top) && clientY < Math.min(box.bottom, stage.top + this.stage.clientHeight);
+  }
+
     return copy.convertToBlob({ type: "image/png" });
   }
 
@@ -170,6 +179,8 @@ export class Picture {
     this.stage.classList.toggle("pans", this.mode !== "fit");
     this._box.style.width = `${width * scale}px`;
     this._box.style.height = `${height * scale}px`;
+    this.stage.classList.toggle("pans", this.mode !== "fit");
+    this.stage.classList.toggle("fill", this.mode === "fill");
     this._drawCursor();
   }
 

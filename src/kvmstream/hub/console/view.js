@@ -67,10 +67,7 @@ export class View {
     this._clipboard = new ClipboardDialog(() => this._focus(), (text) => this._sendClipboard(text), (said) => this._console.say(said));
     this.picture.stage.after(this.macros.bar);
     this.pointer = new Pointer(
-      stage,
-      (x, y) => this.picture.locate(x, y),
-      (events) => this._driver.input(events),
-      (code, down) => this.keyboard.set(code, down),
+      this.picture, (events) => this._driver.input(events), (code, down) => this.keyboard.set(code, down), () => this._focus(),
     );
     if (!Picture.possible) this._say(S.noDecoder);
   }
