@@ -38,6 +38,7 @@ export class Picture {
     this.channel = 0;
     this.source = "";
     this.driving = false;
+    this._touched = false; // the last pointer was a finger: the page has no pointer of its own
     /** @type {any} the last Cursor message, with its shape */
     this._shape = null;
     /** @type {any} */
@@ -51,15 +52,21 @@ export class Picture {
     ];
     this._resize = new ResizeObserver(() => this._layout());
     this._resize.observe(this.stage);
-    this._onVisible = () => this._visibility();
-    document.addEventListener("visibilitychange", this._onVisible);
+    this._abort = new AbortController();
+    const { signal } = this._abort;
+    document.addEventListener("visibilitychange", () => this._visibility(), { signal });
+    document.addEventListener("pointerlockchange", () => this._drawCursor(), { signal });
+    for (const type of ["pointerdown", "pointermove"]) {
+      this.stage.addEventListener(type, (event) => this._pointedBy(/** @type {PointerEvent} */ (event)), { signal });
+    }
+    this._watchRatio();
   }
 
   close() {
     this.show("");
     this._ends.forEach((end) => end());
     this._resize.disconnect();
-    document.removeEventListener("visibilitychange", this._onVisible);
+    this._abort.abort();
     this._player.close();
   }
 
@@ -196,19 +203,25 @@ export class Picture {
     this._drawCursor();
   }
 
-  /** BGRA with premultiplied alpha, as the source has it, becomes the canvas' RGBA. @param {any} message */
+  /** BGRA with plain alpha becomes the canvas' RGBA. @param {any} message */
   _paint(message) {
     const [width, height] = [message.shape_width, message.shape_height];
     if (!width || !height) return;
     const bytes = Uint8Array.from(atob(message.shape), (character) => character.charCodeAt(0));
     const image = new ImageData(width, height);
     for (let i = 0; i + 3 < bytes.length; i += 4) {
-      const alpha = bytes[i + 3] ?? 0;
-      const scale = alpha ? 255 / alpha : 0;
-      image.data[i] = (bytes[i + 2] ?? 0) * scale;
-      image.data[i + 1] = (bytes[i + 1] ?? 0) * scale;
-      image.data[i + 2] = (bytes[i] ?? 0) * scale;
-      image.data[i + 3] = alpha;
+  /** @param {PointerEvent} event */
+  _pointedBy(event) {
+    const touched = event.pointerType === "touch";
+    if (touched === this._touched) return;
+    this._touched = touched;
+    this._drawCursor();
+  }
+
+      image.data[i] = bytes[i + 2] ?? 0;
+      image.data[i + 1] = bytes[i + 1] ?? 0;
+      image.data[i + 2] = bytes[i] ?? 0;
+      image.data[i + 3] = bytes[i + 3] ?? 0;
     }
     this._cursor.width = width;
     this._cursor.height = height;
@@ -219,7 +232,8 @@ export class Picture {
   _drawCursor() {
     const shape = this._shape;
     const place = this._place;
-    const own = this.driving && this._url;
+    // A locked pointer and a finger have no shape of their own on the page.
+    const own = this.driving && this._url && !this._touched && document.pointerLockElement !== this.stage;
     if (own && place && !place.visible) this.stage.style.cursor = "none";
     else this.stage.style.cursor = own && shape ? `url(${this._url}) ${shape.hot_x} ${shape.hot_y}, default` : "";
     this._cursor.hidden = Boolean(own) || !shape || !place?.visible || this.geometry === null;
