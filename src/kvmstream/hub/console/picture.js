@@ -81,6 +81,7 @@ export class Picture {
     this.stage.setAttribute("aria-label", S.picture(source));
     this.geometry = null;
     this.surface.style.visibility = "hidden";
+    void this._still.show(source);
     if (source && !document.hidden) this._subscribe();
   }
 
@@ -88,7 +89,6 @@ export class Picture {
   setMode(mode) {
     this.mode = mode;
     this._layout();
-    void this._still.show(source);
   }
 
   /** The page's own pointer shows the source's shape while its user drives: no line is between it and the hand. @param {boolean} driving */
@@ -118,13 +118,6 @@ export class Picture {
     };
   }
 
-  /** A picture of the picture. @returns {Promise<Blob | null>} */
-  async screenshot() {
-    if (this.geometry === null) return null;
-    const bitmap = await createImageBitmap(this.surface);
-    const copy = new OffscreenCanvas(this.geometry.width, this.geometry.height);
-    copy.getContext("2d")?.drawImage(bitmap, 0, 0);
-    bitmap.close();
   /** Whether a point of the page is on the picture, and not beside it or on a scroll bar. @param {number} clientX @param {number} clientY */
   contains(clientX, clientY) {
     if (this.geometry === null) return false;
@@ -134,6 +127,13 @@ export class Picture {
       clientY >= Math.max(box.top, stage.top) && clientY < Math.min(box.bottom, stage.top + this.stage.clientHeight);
   }
 
+  /** A picture of the picture. @returns {Promise<Blob | null>} */
+  async screenshot() {
+    if (this.geometry === null) return null;
+    const bitmap = await createImageBitmap(this.surface);
+    const copy = new OffscreenCanvas(this.geometry.width, this.geometry.height);
+    copy.getContext("2d")?.drawImage(bitmap, 0, 0);
+    bitmap.close();
     return copy.convertToBlob({ type: "image/png" });
   }
 
@@ -179,19 +179,44 @@ export class Picture {
   _layout() {
     const { width, height } = this.geometry ?? this._still;
     if (!width || !height) return;
+    this.stage.classList.toggle("pans", this.mode !== "fit");
+    this.stage.classList.toggle("fill", this.mode === "fill");
     const { clientWidth, clientHeight } = this.stage;
     const [across, down] = [clientWidth / width, clientHeight / height];
     let scale = this.mode === "fill" ? Math.max(across, down) : Math.min(across, down);
-    if (this.mode === "actual" && this.geometry !== null) scale = 1 / devicePixelRatio;
-    this.stage.classList.toggle("pans", this.mode !== "fit");
-    this._box.style.width = `${width * scale}px`;
-    this._box.style.height = `${height * scale}px`;
-    this.stage.classList.toggle("pans", this.mode !== "fit");
-    this.stage.classList.toggle("fill", this.mode === "fill");
+    if (this.mode === "actual" && (this.geometry !== null || this._still.exact)) scale = 1 / devicePixelRatio;
+    // Whole pixels of the screen in size and place, or each pixel of the picture would be smeared over two of them.
+    const [wide, tall] = [width, height].map((size) => Math.floor(size * scale * devicePixelRatio + 0.01) / devicePixelRatio);
+    const stage = this.stage.getBoundingClientRect();
+    /** @param {number} from @param {number} room */
+    const snap = (from, room) => Math.ceil((from + Math.max(0, room / 2)) * devicePixelRatio - 0.01) / devicePixelRatio - from;
+    // Layouts count in 64ths of a pixel: what is short by one of them must not be smeared either.
+    this.surface.style.imageRendering = Math.abs(scale * devicePixelRatio - 1) < 1e-3 ? "pixelated" : "";
+    this._box.style.width = `${wide}px`;
+    this._box.style.height = `${tall}px`;
+    this._box.style.marginLeft = `${snap(stage.left, clientWidth - /** @type {number} */ (wide))}px`;
+    this._box.style.marginTop = `${snap(stage.top, clientHeight - /** @type {number} */ (tall))}px`;
     this._drawCursor();
   }
 
+  /** The page moved to another screen, or was zoomed: its pixels have another size. */
+  _watchRatio() {
+    const query = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+    query.addEventListener("change", () => {
+      this._layout();
+      this._watchRatio();
+    }, { once: true, signal: this._abort.signal });
+  }
+
   // ---- the pointer
+
+  /** @param {PointerEvent} event */
+  _pointedBy(event) {
+    const touched = event.pointerType === "touch";
+    if (touched === this._touched) return;
+    this._touched = touched;
+    this._drawCursor();
+  }
 
   /** @param {any} message */
   _onCursor(message) {
@@ -210,14 +235,6 @@ export class Picture {
     const bytes = Uint8Array.from(atob(message.shape), (character) => character.charCodeAt(0));
     const image = new ImageData(width, height);
     for (let i = 0; i + 3 < bytes.length; i += 4) {
-  /** @param {PointerEvent} event */
-  _pointedBy(event) {
-    const touched = event.pointerType === "touch";
-    if (touched === this._touched) return;
-    this._touched = touched;
-    this._drawCursor();
-  }
-
       image.data[i] = bytes[i + 2] ?? 0;
       image.data[i + 1] = bytes[i + 1] ?? 0;
       image.data[i + 2] = bytes[i] ?? 0;

@@ -13,7 +13,8 @@ export class Still {
     this._changed = changed;
     this._source = "";
     this.root = element("canvas", { class: "still", "aria-hidden": true, hidden: true });
-    this.width = this.height = 0; // of the picture, as far as known
+    this.width = this.height = 0; // of the picture, or of a small one of the same shape
+    this.exact = false; // of the picture itself
   }
 
   /** Keep what is seen of a source. @param {string} source @param {HTMLCanvasElement | HTMLVideoElement} surface @param {{width: number, height: number}} size */
@@ -45,7 +46,7 @@ export class Still {
     const kept = this._state.kept.get(source);
     const small = this._state.thumbnails.get(source);
     if (kept && kept.at >= (small?.at ?? 0)) {
-      this._draw(kept.bitmap, kept);
+      this._draw(kept.bitmap, { ...kept, exact: true });
       return;
     }
     const image = new Image();
@@ -55,7 +56,7 @@ export class Still {
     } catch {
       return; // it has sent none yet
     }
-    if (source === this._source) this._draw(image, { width: image.naturalWidth, height: image.naturalHeight });
+    if (source === this._source) this._draw(image, { width: image.naturalWidth, height: image.naturalHeight, exact: false });
   }
 
   /** The real picture is there. */
@@ -64,12 +65,12 @@ export class Still {
     this.root.hidden = true;
   }
 
-  /** @param {ImageBitmap | HTMLImageElement} picture @param {{width: number, height: number}} size of what it shows */
-  _draw(picture, { width, height }) {
+  /** @param {ImageBitmap | HTMLImageElement} picture @param {{width: number, height: number, exact: boolean}} size of what it shows */
+  _draw(picture, { width, height, exact }) {
     this.root.width = picture.width;
     this.root.height = picture.height;
     this.root.getContext("2d")?.drawImage(picture, 0, 0);
-    [this.width, this.height] = [width, height];
+    Object.assign(this, { width, height, exact });
     this.root.hidden = false;
     this._changed();
   }
