@@ -5,17 +5,21 @@ import { button, download, element } from "./dom.js";
 import { Driver } from "./driver.js";
 import { Figures } from "./figures.js";
 import { Keyboard } from "./keyboard.js";
+import { Leader } from "./leader.js";
 import { Macros } from "./macros.js";
 import { OnScreenKeyboard } from "./onscreen.js";
 import { Picture } from "./picture.js";
 import { Pointer } from "./pointer.js";
 import { S } from "./strings.js";
+import { Typing } from "./typing.js";
 
 /** @typedef {import("./link.js").Link} Link */
 /** @typedef {import("./state.js").State} State */
 /** @typedef {{open: (name: string) => void, back: () => void, say: (text: string) => void}} Console */
 
-const DOUBLE_MS = 400; // between the two Controls that lead a digit
+const CLIPBOARD_BYTES = 256 << 10; // what a source takes
+const MODIFIER = /^(Shift|Control|Alt|Meta)(Left|Right)$/;
+const MESSAGE_BYTES = (1 << 20) - 1024; // what the hub reads at once
 
 export class View {
   /** @param {Link} link @param {State} state @param {Record<string, number>} keys @param {Console} console_ */
@@ -23,8 +27,8 @@ export class View {
     this._link = link;
     this._state = state;
     this._console = console_;
+    this._codes = keys;
     this._name = "";
-    this._control = 0; // when Control went up alone, for the leader
     this._last = ""; // the source shown before this one
     this.figures = new Figures();
     this.picture = new Picture(link, state, {
@@ -35,6 +39,7 @@ export class View {
     this._message = element("p", { class: "message", role: "status" });
     this._heading = element("h1", {});
     this._who = element("span", { class: "who" });
+    this._out = element("span", { class: "hint" }, S.wayOut);
     this._driver = new Driver(link, state, {
       changed: () => this._onControl(),
       lost: () => this.keyboard.releaseAll(),
@@ -45,18 +50,27 @@ export class View {
     this._monitor = element("select", { "aria-label": S.monitor, onchange: () => this._showMonitor() });
     this._record = button(S.record, () => this._toggleRecording());
     this._copy = button(S.clipboard, () => this._clipboard.open(this._state.sources.get(this._name)?.clipboard ?? "both"));
-    this._leading = false;
-    this._board = new OnScreenKeyboard((codes) => this.keyboard.chord(codes));
-    this.root = element(
-      "main", { class: "view" }, this._bar(), this.picture.stage, this._board.root, this._message, this.figures.root,
-    );
+    this._typing = new Typing((text) => this._driver.text(text), (code) => this._chord([code]));
+    this.picture.stage.append(this._typing.box);
+    this.picture.stage.setAttribute("aria-description", S.wayOutLong);
+    this._leader = new Leader({
+      open: (place) => this._openPlace(place),
+      step: (by) => this._step(by),
+      last: () => this._openLast(),
+      back: () => this._console.back(),
+      help: () => this._keys(),
+      chord: (codes) => this._chord(codes),
+    });
+    this._board = new OnScreenKeyboard((codes) => this._chord(codes));
+    const scene = element("div", { class: "scene" }, this.picture.stage, this._message, this.figures.root);
+    this.root = element("main", { class: "view" }, this._bar(), scene, this._board.root);
     this._ends = [
       state.on("sources", () => this._update()),
       link.on("ClipboardText", (message) => message.source === this._name && this._onClipboard(message)),
       link.on("Problem", (message) => this._console.say(message.reason)),
     ];
     const { stage } = this.picture;
-    this.keyboard = new Keyboard(stage, keys, (events) => this._driver.input(events), (event) => this._intercept(event));
+    this.keyboard = new Keyboard(stage, keys, (events) => this._driver.input(events), (event) => this._whose(event));
     this.macros = new Macros(keys, {
       key: (code, down) => (down ? this.keyboard.press(code) : this.keyboard.release(code)),
       take: () => this._driver.need(),
@@ -65,7 +79,11 @@ export class View {
     });
     this.keyboard.heard = (name, down) => this.macros.heard(name, down);
     this._clipboard = new ClipboardDialog(() => this._focus(), (text) => this._sendClipboard(text), (said) => this._console.say(said));
-    this.picture.stage.after(this.macros.bar);
+    scene.after(this.macros.bar);
+    /** @type {Set<string>} modifiers that are down, and not at the source */
+    this._withheld = new Set();
+    stage.addEventListener("keyup", (event) => this._withheld.delete(event.code));
+    stage.addEventListener("focusout", () => this._withheld.clear());
     this.pointer = new Pointer(
       this.picture, (events) => this._driver.input(events), (code, down) => this.keyboard.set(code, down), () => this._focus(),
     );
@@ -113,6 +131,11 @@ export class View {
       size.append(element("option", { value }, /** @type {string} */ (text)));
     }
     const figures = this._toggle(S.figures, this.figures.root);
+    const typing = button(S.ime, () => {
+      this._typing.set(!this._typing.active);
+      typing.setAttribute("aria-pressed", String(this._typing.active));
+      this._focus();
+    }, { "aria-pressed": "false", "aria-label": S.systemKeyboard, title: S.systemKeyboardHelp });
     const board = this._toggle(S.keyboard, this._board.root, S.onScreenKeyboard);
     return element(
       "header", { class: "bar" },
@@ -120,9 +143,9 @@ export class View {
       button("↑", () => this._step(-1), { "aria-label": S.previous, title: S.previous }),
       button("↓", () => this._step(1), { "aria-label": S.next, title: S.next }),
       button("⇄", () => this._openLast(), { "aria-label": S.last, title: S.last }),
-      this._who, this._take, this._give, element("span", { class: "spring" }), this._monitor, size,
-      button(S.keys, () => this._keys()), board, button(S.macros, () => this.macros.open()),
-      button(S.typeText, () => textDialog((text) => this._driver.inject([{ t: "Text", text }]), () => this._focus())),
+      this._who, this._take, this._give, this._out, element("span", { class: "spring" }), this._monitor, size,
+      button(S.keys, () => this._keys()), board, typing, button(S.macros, () => this.macros.open()),
+      button(S.typeText, () => this._text()),
       this._copy, button(S.pointerLock, () => this._lockPointer()),
       button(S.screenshot, () => this._screenshot()), this._record, figures,
       button(S.fullScreen, () => this._fullScreen()),
@@ -153,7 +176,7 @@ export class View {
     const other = Boolean(source.controller) && !driving;
     this._take.hidden = !mayDrive || driving;
     this._take.textContent = other ? S.takeOver : S.takeControl;
-    this._give.hidden = !driving;
+    this._give.hidden = this._out.hidden = !driving;
     if (driving) this._who.textContent = S.youDrive;
     else if (source.controller) this._who.textContent = S.driver(source.controller);
     else if (source.view_only) this._who.textContent = S.sourceViewOnly;
@@ -167,7 +190,8 @@ export class View {
 
   /** @param {import("./state.js").SourceInfo} source */
   _fillMonitors(source) {
-    this._monitor.hidden = source.displays.length < 2;
+    this._monitor.hidden = source.displays.length < 2 || this._state.role === "view";
+    this._monitor.disabled = Boolean(source.controller) && !this._driver.driving; // the choice is that of whoever drives
     const wanted = source.displays.map((display) => display.id).join("\n");
     if (this._monitor.dataset["ids"] !== wanted) {
       this._monitor.dataset["ids"] = wanted;
@@ -219,13 +243,19 @@ export class View {
     if (next !== undefined) this._console.open(next);
   }
 
+  /** @param {number} place in the list */
+  _openPlace(place) {
+    const name = this._state.names()[place];
+    if (name !== undefined) this._console.open(name);
+  }
+
   /** The source shown before: a second time leads back. */
   _openLast() {
     if (this._state.sources.has(this._last)) this._console.open(this._last);
   }
 
   _focus() {
-    this.picture.stage.focus({ preventScroll: true });
+    (this._typing.active ? this._typing.box : this.picture.stage).focus({ preventScroll: true });
   }
 
   async _fullScreen() {
@@ -287,51 +317,52 @@ export class View {
     if (this._name) this._update();
   }
 
-  /** Double Control, then a digit, an arrow or Escape: the console's own. @param {KeyboardEvent} event */
-  _intercept(event) {
-    const now = performance.now();
-    const isControl = event.code === "ControlLeft" || event.code === "ControlRight";
-    if (isControl && !event.repeat) {
-      this._leading = now - this._control < DOUBLE_MS;
-      this._control = now;
-      return false;
-    }
-    if (!isControl && !this._leading) this._control = 0;
-    if (!this._leading || now - this._control > 2 * DOUBLE_MS) {
-      this._leading = false;
-      return false;
-    }
-    this._leading = false;
-    const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
-    if (digit !== undefined) {
-      const name = this._state.names()[(Number(digit) + 9) % 10];
-      if (name !== undefined) this._console.open(name);
-    } else if (event.code === "ArrowUp" || event.code === "ArrowDown") {
-      this._step(event.code === "ArrowUp" ? -1 : 1);
-    } else if (event.code === "Backspace") {
-      this._openLast();
-    } else if (event.code === "Escape") {
-      this._console.back();
-    } else {
-      return false;
-    }
-    this.keyboard.releaseAll();
-    return true;
-  }
-
   // ---- keys and texts
 
-  _keys() {
-    keysDialog((names) => {
-      this._driver.need();
-      this.keyboard.chord(names);
-    }, () => this._focus());
+  /** @param {KeyboardEvent} event @returns {"source" | "console" | "browser"} */
+  _whose(event) {
+    const action = this._leader.follow(event);
+    if (action !== null) {
+      this.keyboard.releaseAll();
+      action();
+      return "console";
+    }
+    if (this._driver.active) return "source";
+    // Whoever does not drive walks through the page by keys, and asks for control by typing.
+    const modifier = MODIFIER.test(event.code);
+    if (modifier) this._withheld.add(event.code);
+    if (modifier || !this._driver.allowed || event.code === "Tab" || event.code === "F5") return "browser";
+    for (const code of this._withheld) this.keyboard.press(/** @type {number} */ (this._codes[code]));
+    this._withheld.clear();
+    return "source";
   }
 
-  /** @param {string} text */
+  /** @param {string[]} names pressed together, and let go */
+  _chord(names) {
+    void this._driver.need();
+    this.keyboard.chord(names);
+  }
+
+  _keys() {
+    keysDialog((names) => this._chord(names), () => this._focus());
+  }
+
+  _text() {
+    const type = (/** @type {string} */ text) => this._driver.inject([{ t: "Text", text }]);
+    textDialog(() => this._driver.need(), type, () => this._focus());
+  }
+
+  /** @param {string} text @returns {string} why it cannot be sent */
   _sendClipboard(text) {
-    this._driver.need();
-    this._link.post({ t: "ClipboardText", text, source: this._name });
+    const bytes = (/** @type {string} */ of) => new TextEncoder().encode(of).length;
+    if (bytes(text) > CLIPBOARD_BYTES) return S.clipboardTooLarge(bytes(text), CLIPBOARD_BYTES);
+    const message = { t: "ClipboardText", text, source: this._name };
+    const whole = bytes(JSON.stringify(message)); // control characters take six bytes each
+    if (whole > MESSAGE_BYTES) return S.clipboardTooLarge(whole, MESSAGE_BYTES);
+    if (!this._link.connected) return S.lost;
+    void this._driver.need();
+    this._link.post(message);
+    return "";
   }
 
   /** @param {any} message */
