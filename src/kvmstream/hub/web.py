@@ -49,7 +49,7 @@ _asking: ContextVar[User] = ContextVar("asking")  # of each request's task
 
 
 class WebServer:
-    """Listens for https, and for plain http on loopback only. Belongs to the hub's event loop."""
+    """Listens for https; plain http is not spoken, not even on loopback. Belongs to the hub's event loop."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub

@@ -27,13 +27,16 @@ export function button(text, act, attributes = {}) {
   return element("button", { type: "button", onclick: act, ...attributes }, text);
 }
 
+let dialogs = 0; // one may open another: each heading has a name of its own
+
 /**
  * A dialog that closes with Escape and gives the focus back.
  * @param {string} title @param {string} closeText @param {...Node} children
  */
 export function dialog(title, closeText, ...children) {
-  const heading = element("h2", { id: "dialog-title" }, title);
-  const made = element("dialog", { "aria-labelledby": "dialog-title" }, heading, ...children);
+  const id = `dialog-${++dialogs}`;
+  const heading = element("h2", { id }, title);
+  const made = element("dialog", { "aria-labelledby": id }, heading, ...children);
   const row = element("p", { class: "row end" }, button(closeText, () => made.close()));
   made.append(row);
   made.addEventListener("close", () => made.remove());

@@ -41,14 +41,18 @@ export class Figures {
     const seconds = (now - last.at) / 1000;
     /** @param {string} name */
     const rate = (name) => (report[name] - last[name]) / seconds;
+    /** @param {string} name */
+    const whole = (name) => Math.round(Number(source[name] ?? 0));
     const facts = [
-      `${S.fps(rate("drawn"))} ${S.drawn}`,
+      S.rates(whole("fps"), ...["units", "decoded", "drawn"].map((name) => Math.round(rate(name)))),
       S.mbit(rate("bytes") * 8),
-      `${report.dropped} ${S.dropped}`,
+      S.dropped(whole("dropped"), report.dropped),
       `${S.roundTrip} ${S.delay(roundTripMs)}`,
     ];
-    if (source["encoder"]) facts.push(`${S.encoder} ${source["encoder"]}`);
-    if (source["capture"]) facts.push(`${S.capture} ${source["capture"]}`);
+    for (const part of ["encoder", "capture"]) {
+      const why = source[`${part}_reason`];
+      if (source[part]) facts.push(`${part} ${source[part]}${why ? ` (${why})` : ""}`);
+    }
     if (report.codec) facts.push(`${report.codec}, ${report.acceleration}`);
     this._facts.textContent = facts.join(" · ");
     this._fillTable(now);

@@ -86,9 +86,9 @@ export class Grid {
   /** @param {string} name */
   _picture(name) {
     const card = this._cards.get(name);
-    const url = this._state.thumbnails.get(name);
-    if (card === undefined || url === undefined) return;
-    card.image.src = url;
+    const small = this._state.thumbnails.get(name);
+    if (card === undefined || small === undefined) return;
+    card.image.src = small.url;
     card.image.hidden = false;
   }
 

@@ -12,12 +12,12 @@ export class Keyboard {
    * @param {HTMLElement} target what has the focus while keys go to the source
    * @param {Record<string, number>} keys KeyboardEvent.code → evdev
    * @param {(events: KeyEvent[]) => void} send
-   * @param {(event: KeyboardEvent) => boolean} intercept true: the console keeps this key
+   * @param {(event: KeyboardEvent) => "source" | "console" | "browser"} whose who gets a key
    */
-  constructor(target, keys, send, intercept) {
+  constructor(target, keys, send, whose) {
     this._keys = keys;
     this._send = send;
-    this._intercept = intercept;
+    this._whose = whose;
     /** @type {Set<number>} evdev codes that are down at the source */
     this.held = new Set();
     /** @type {(name: string, down: boolean) => void} hears of every key that goes to the source, by KeyboardEvent.code */
@@ -31,7 +31,7 @@ export class Keyboard {
     const { signal } = this._abort;
     target.addEventListener("keydown", (event) => this._down(event), { signal });
     target.addEventListener("keyup", (event) => this._up(event), { signal });
-    target.addEventListener("blur", () => this.releaseAll(), { signal });
+    target.addEventListener("focusout", () => this.releaseAll(), { signal });
     window.addEventListener("blur", () => this.releaseAll(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden && this.releaseAll(), { signal });
     this._timer = setInterval(() => this._renew(), RENEW_MS);
@@ -89,11 +89,10 @@ export class Keyboard {
 
   /** @param {KeyboardEvent} event */
   _down(event) {
-    if (this._intercept(event)) {
-      event.preventDefault();
-      return;
-    }
-    if (event.isComposing || event.keyCode === 229) return; // an input method is at work: its text comes by paste
+    const whose = this._whose(event);
+    if (whose === "console") event.preventDefault();
+    if (whose !== "source") return;
+    if (event.isComposing || event.keyCode === 229) return; // an input method is at work: its text comes when it is composed
     const code = this._keys[event.code];
     if (code === undefined) return;
     event.preventDefault();
@@ -126,13 +125,15 @@ export class Keyboard {
   _up(event) {
     const code = this._keys[event.code];
     if (code === undefined) return;
-    event.preventDefault();
     if (event.code === "CapsLock" && MAC) {
+      event.preventDefault();
       this.press(code);
       this.release(code);
       return;
     }
     this._settle();
+    if (!this.held.has(code)) return; // its press was not the source's either
+    event.preventDefault();
     this.release(code);
   }
 

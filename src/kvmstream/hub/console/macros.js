@@ -11,7 +11,7 @@ const LONGEST_PAUSE_MS = 2000; // whoever thought for longer need not be waited 
 export class Macros {
   /**
    * @param {Record<string, number>} keys KeyboardEvent.code → evdev
-   * @param {{key: (code: number, down: boolean) => void, take: () => void, say: (text: string) => void, focus: () => void}} view
+   * @param {{key: (code: number, down: boolean) => void, take: () => unknown, say: (text: string) => void, focus: () => void}} view
    */
   constructor(keys, view) {
     this._keys = keys;

@@ -15,6 +15,11 @@ let newsTimer = 0;
 
 /** Something that passes. @param {string} text */
 function say(text) {
+  if (text && "popover" in news) {
+    // Shown anew, it lies on top of dialogs, too.
+    if (news.matches(":popover-open")) news.hidePopover();
+    news.showPopover();
+  }
   news.textContent = text;
   news.classList.toggle("shown", text !== "");
   clearTimeout(newsTimer);

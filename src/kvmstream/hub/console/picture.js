@@ -2,6 +2,7 @@
 import { element } from "./dom.js";
 import { nowNs, ackFrame } from "./header.js";
 import { MsePlayer } from "./mse-player.js";
+import { Still } from "./still.js";
 import { S } from "./strings.js";
 import { WorkerPlayer } from "./worker-player.js";
 
@@ -18,17 +19,17 @@ export class Picture {
   }
 
   /**
-   * @param {Link} link
+   * @param {Link} link @param {import("./state.js").State} state
    * @param {{figures: (report: any) => void, failed: (reason: string) => void, drawn: (report: any) => void}} hear
    */
-  constructor(link, hear) {
+  constructor(link, state, hear) {
     this._link = link;
     this._hear = hear;
     this._player = new (WorkerPlayer.possible ? WorkerPlayer : MsePlayer)((data) => this._fromPlayer(data));
     this.surface = this._player.surface;
-    this._still = element("img", { class: "still", alt: "", draggable: "false" });
+    this._still = new Still(state, () => this._layout());
     this._cursor = element("canvas", { class: "cursor", "aria-hidden": true, hidden: true });
-    this._box = element("div", { class: "box" }, this.surface, this._still, this._cursor);
+    this._box = element("div", { class: "box" }, this.surface, this._still.root, this._cursor);
     this.stage = element("div", { class: "stage", tabindex: 0, role: "application" }, this._box);
     /** @type {Geometry | null} */
     this.geometry = null;
@@ -37,6 +38,7 @@ export class Picture {
     this.channel = 0;
     this.source = "";
     this.driving = false;
+    this._touched = false; // the last pointer was a finger: the page has no pointer of its own
     /** @type {any} the last Cursor message, with its shape */
     this._shape = null;
     /** @type {any} */
@@ -50,33 +52,36 @@ export class Picture {
     ];
     this._resize = new ResizeObserver(() => this._layout());
     this._resize.observe(this.stage);
-    this._onVisible = () => this._visibility();
-    document.addEventListener("visibilitychange", this._onVisible);
+    this._abort = new AbortController();
+    const { signal } = this._abort;
+    document.addEventListener("visibilitychange", () => this._visibility(), { signal });
+    document.addEventListener("pointerlockchange", () => this._drawCursor(), { signal });
+    for (const type of ["pointerdown", "pointermove"]) {
+      this.stage.addEventListener(type, (event) => this._pointedBy(/** @type {PointerEvent} */ (event)), { signal });
+    }
+    this._watchRatio();
   }
 
   close() {
-    this.show("", "");
+    this.show("");
     this._ends.forEach((end) => end());
     this._resize.disconnect();
-    document.removeEventListener("visibilitychange", this._onVisible);
+    this._abort.abort();
     this._player.close();
   }
 
-  /** Change to another source; its last small picture stands in until the first real one. @param {string} source @param {string} still */
-  show(source, still) {
+  /** Change to another source; what was last seen of it stands in until the first real picture. @param {string} source */
+  show(source) {
+    if (this.source && this.geometry !== null) void this._still.keep(this.source, this.surface, this.geometry);
     this._unsubscribe();
     this.source = source;
     this._cursor.hidden = true;
     this._shape = this._place = null;
     this.stage.style.cursor = "";
     this.stage.setAttribute("aria-label", S.picture(source));
-    this._still.hidden = !still;
-    if (still) {
-      this._still.onload = () => this._layout();
-      this._still.src = still;
-    }
     this.geometry = null;
     this.surface.style.visibility = "hidden";
+    void this._still.show(source);
     if (source && !document.hidden) this._subscribe();
   }
 
@@ -111,6 +116,15 @@ export class Picture {
       y: step((clientY - box.top) / box.height, height),
       generation,
     };
+  }
+
+  /** Whether a point of the page is on the picture, and not beside it or on a scroll bar. @param {number} clientX @param {number} clientY */
+  contains(clientX, clientY) {
+    if (this.geometry === null) return false;
+    const box = this._box.getBoundingClientRect();
+    const stage = this.stage.getBoundingClientRect();
+    return clientX >= Math.max(box.left, stage.left) && clientX < Math.min(box.right, stage.left + this.stage.clientWidth) &&
+      clientY >= Math.max(box.top, stage.top) && clientY < Math.min(box.bottom, stage.top + this.stage.clientHeight);
   }
 
   /** A picture of the picture. @returns {Promise<Blob | null>} */
@@ -152,7 +166,7 @@ export class Picture {
       this.geometry = { width: data.width, height: data.height, generation: data.generation };
       this._layout();
       this.surface.style.visibility = "visible";
-      this._still.hidden = true;
+      this._still.hide();
     } else if (data.type === "keyframe") {
       if (data.channel) this._link.post({ t: "KeyframeWanted", channel: data.channel });
     } else if (data.type === "figures") {
@@ -163,21 +177,46 @@ export class Picture {
   }
 
   _layout() {
-    const still = !this._still.hidden && this._still.naturalWidth > 0;
-    const width = this.geometry?.width ?? (still ? this._still.naturalWidth : 0);
-    const height = this.geometry?.height ?? (still ? this._still.naturalHeight : 0);
+    const { width, height } = this.geometry ?? this._still;
     if (!width || !height) return;
+    this.stage.classList.toggle("pans", this.mode !== "fit");
+    this.stage.classList.toggle("fill", this.mode === "fill");
     const { clientWidth, clientHeight } = this.stage;
     const [across, down] = [clientWidth / width, clientHeight / height];
     let scale = this.mode === "fill" ? Math.max(across, down) : Math.min(across, down);
-    if (this.mode === "actual" && this.geometry !== null) scale = 1 / devicePixelRatio;
-    this.stage.classList.toggle("pans", this.mode !== "fit");
-    this._box.style.width = `${width * scale}px`;
-    this._box.style.height = `${height * scale}px`;
+    if (this.mode === "actual" && (this.geometry !== null || this._still.exact)) scale = 1 / devicePixelRatio;
+    // Whole pixels of the screen in size and place, or each pixel of the picture would be smeared over two of them.
+    const [wide, tall] = [width, height].map((size) => Math.floor(size * scale * devicePixelRatio + 0.01) / devicePixelRatio);
+    const stage = this.stage.getBoundingClientRect();
+    /** @param {number} from @param {number} room */
+    const snap = (from, room) => Math.ceil((from + Math.max(0, room / 2)) * devicePixelRatio - 0.01) / devicePixelRatio - from;
+    // Layouts count in 64ths of a pixel: what is short by one of them must not be smeared either.
+    this.surface.style.imageRendering = Math.abs(scale * devicePixelRatio - 1) < 1e-3 ? "pixelated" : "";
+    this._box.style.width = `${wide}px`;
+    this._box.style.height = `${tall}px`;
+    this._box.style.marginLeft = `${snap(stage.left, clientWidth - /** @type {number} */ (wide))}px`;
+    this._box.style.marginTop = `${snap(stage.top, clientHeight - /** @type {number} */ (tall))}px`;
     this._drawCursor();
   }
 
+  /** The page moved to another screen, or was zoomed: its pixels have another size. */
+  _watchRatio() {
+    const query = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+    query.addEventListener("change", () => {
+      this._layout();
+      this._watchRatio();
+    }, { once: true, signal: this._abort.signal });
+  }
+
   // ---- the pointer
+
+  /** @param {PointerEvent} event */
+  _pointedBy(event) {
+    const touched = event.pointerType === "touch";
+    if (touched === this._touched) return;
+    this._touched = touched;
+    this._drawCursor();
+  }
 
   /** @param {any} message */
   _onCursor(message) {
@@ -189,19 +228,17 @@ export class Picture {
     this._drawCursor();
   }
 
-  /** BGRA with premultiplied alpha, as the source has it, becomes the canvas' RGBA. @param {any} message */
+  /** BGRA with plain alpha becomes the canvas' RGBA. @param {any} message */
   _paint(message) {
     const [width, height] = [message.shape_width, message.shape_height];
     if (!width || !height) return;
     const bytes = Uint8Array.from(atob(message.shape), (character) => character.charCodeAt(0));
     const image = new ImageData(width, height);
     for (let i = 0; i + 3 < bytes.length; i += 4) {
-      const alpha = bytes[i + 3] ?? 0;
-      const scale = alpha ? 255 / alpha : 0;
-      image.data[i] = (bytes[i + 2] ?? 0) * scale;
-      image.data[i + 1] = (bytes[i + 1] ?? 0) * scale;
-      image.data[i + 2] = (bytes[i] ?? 0) * scale;
-      image.data[i + 3] = alpha;
+      image.data[i] = bytes[i + 2] ?? 0;
+      image.data[i + 1] = bytes[i + 1] ?? 0;
+      image.data[i + 2] = bytes[i] ?? 0;
+      image.data[i + 3] = bytes[i + 3] ?? 0;
     }
     this._cursor.width = width;
     this._cursor.height = height;
@@ -212,7 +249,8 @@ export class Picture {
   _drawCursor() {
     const shape = this._shape;
     const place = this._place;
-    const own = this.driving && this._url;
+    // A locked pointer and a finger have no shape of their own on the page.
+    const own = this.driving && this._url && !this._touched && document.pointerLockElement !== this.stage;
     if (own && place && !place.visible) this.stage.style.cursor = "none";
     else this.stage.style.cursor = own && shape ? `url(${this._url}) ${shape.hot_x} ${shape.hot_y}, default` : "";
     this._cursor.hidden = Boolean(own) || !shape || !place?.visible || this.geometry === null;

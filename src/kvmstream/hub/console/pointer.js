@@ -1,13 +1,13 @@
 /** The pointer over the picture, to the source: moves are gathered, buttons and wheel never wait. */
+import { EdgePan } from "./pan.js";
+import { Touch } from "./touch.js";
 
 const BUTTONS = [0x110, 0x112, 0x111, 0x113, 0x114]; // MouseEvent.button → evdev
+const BITS = [1, 4, 2, 8, 16]; // MouseEvent.button → MouseEvent.buttons
 const MOVE_MS = 8;
 const NOTCH = 120;
 const PIXELS_PER_NOTCH = 100; // what browsers make of one notch of a wheel
 const LINES_PER_NOTCH = 3;
-const TAP_MS = 250;
-const LONG_MS = 500;
-const SLACK = 8; // CSS pixels that a finger may tremble
 
 /**
  * @typedef {object} Place
@@ -16,37 +16,54 @@ const SLACK = 8; // CSS pixels that a finger may tremble
  * @property {number} generation
  */
 
+/**
+ * @typedef {object} Surface
+ * @property {HTMLElement} stage
+ * @property {boolean} driving
+ * @property {(clientX: number, clientY: number) => Place | null} locate null: there is no picture
+ * @property {(clientX: number, clientY: number) => boolean} contains
+ */
+
 export class Pointer {
   /**
-   * @param {HTMLElement} target
-   * @param {(clientX: number, clientY: number) => Place | null} locate null: there is no picture
+   * @param {Surface} picture
    * @param {(events: {t: string, [field: string]: any}[]) => void} send
    * @param {(code: number, down: boolean) => void} hold tells the keyboard's lease of buttons
+   * @param {() => void} focus
    */
-  constructor(target, locate, send, hold) {
-    this._target = target;
-    this._locate = locate;
+  constructor(picture, send, hold, focus) {
+    this._picture = picture;
+    this._target = picture.stage;
     this._send = send;
     this._hold = hold;
+    this._focus = focus;
     /** @type {Place | null} the newest move that was not sent */
     this._waiting = null;
     this._moved = { x: 0, y: 0 }; // relative, not sent
+    this._last = { x: 0, y: 0 }; // where the pointer is on the page
     this._timer = 0;
     this._sentAt = 0;
     this._wheel = { x: 0, y: 0 }; // fractions of a unit
-    /** @type {Map<number, {x: number, y: number, startX: number, startY: number}>} fingers */
-    this._fingers = new Map();
-    this._longTimer = 0;
-    this._touchedAt = 0;
-    this._gesture = "";
+    /** @type {Set<number>} evdev codes of a mouse's or a pen's buttons */
+    this._pressed = new Set();
+    this._pan = new EdgePan(this._target, () => this._go(this._last.x, this._last.y));
+    this._touch = new Touch({
+      contains: (x, y) => picture.contains(x, y),
+      button: (x, y, code, down) => this._press(x, y, code, down),
+      move: (x, y) => this._go(x, y),
+      scroll: (dx, dy) => this._scroll(dx, dy),
+      pan: (dx, dy) => this._pan.by(dx, dy),
+    });
     this._abort = new AbortController();
     const { signal } = this._abort;
     /** @param {string} type @param {(event: any) => void} act */
-    const on = (type, act) => target.addEventListener(type, act, { signal, passive: false });
+    const on = (type, act) => this._target.addEventListener(type, act, { signal, passive: false });
     on("pointermove", (event) => this._move(event));
     on("pointerdown", (event) => this._down(event));
     on("pointerup", (event) => this._up(event));
     on("pointercancel", (event) => this._cancel(event));
+    on("lostpointercapture", (event) => event.pointerType !== "touch" && this._release());
+    on("pointerleave", () => this._pan.stop());
     on("wheel", (event) => this._turn(event));
     on("contextmenu", (event) => event.preventDefault());
     // The middle button would paste or scroll, the side buttons would go back.
@@ -56,7 +73,8 @@ export class Pointer {
 
   close() {
     clearTimeout(this._timer);
-    clearTimeout(this._longTimer);
+    this._pan.stop();
+    this._touch.close();
     this._abort.abort();
   }
 
@@ -66,6 +84,7 @@ export class Pointer {
 
   /** Relative motion, as games and 3D programs want it. */
   async lock() {
+    this._pan.stop();
     try {
       await this._target.requestPointerLock({ unadjustedMovement: true });
     } catch {
@@ -76,15 +95,33 @@ export class Pointer {
   /** @param {PointerEvent} event */
   _move(event) {
     if (event.pointerType === "touch") {
-      this._drag(event);
+      this._touch.move(event);
+      return;
+    }
+    if (event.button >= 0) {
+      // Of two buttons that are down at once browsers tell the second as a move.
+      this._button(event, (event.buttons & /** @type {number} */ (BITS[event.button])) !== 0);
       return;
     }
     if (this.locked) {
       this._moved.x += event.movementX;
       this._moved.y += event.movementY;
+      this._soon();
     } else {
-      this._waiting = this._locate(event.clientX, event.clientY);
+      if (this._pressed.size > 0 || this._picture.contains(event.clientX, event.clientY)) this._pan.at(event.clientX, event.clientY);
+      else this._pan.stop();
+      this._go(event.clientX, event.clientY);
     }
+  }
+
+  /** @param {number} clientX @param {number} clientY */
+  _go(clientX, clientY) {
+    this._last = { x: clientX, y: clientY };
+    this._waiting = this._picture.locate(clientX, clientY);
+    this._soon();
+  }
+
+  _soon() {
     const wait = this._sentAt + MOVE_MS - performance.now();
     if (wait <= 0) this._flush();
     else if (!this._timer) this._timer = window.setTimeout(() => this._flush(), wait);
@@ -108,40 +145,56 @@ export class Pointer {
 
   /** @param {PointerEvent} event */
   _down(event) {
-    this._target.focus({ preventScroll: true });
-    event.preventDefault();
+    this._focus();
     if (event.pointerType === "touch") {
-      this._touch(event);
+      event.preventDefault();
+      this._touch.down(event);
       return;
     }
-    this._target.setPointerCapture(event.pointerId); // its release arrives wherever it happens
+    // Beside the picture there is nothing to press, and scroll bars are the browser's.
+    if (!this.locked && !this._picture.contains(event.clientX, event.clientY)) return;
+    event.preventDefault();
+    // Its release arrives wherever it happens; a locked pointer is nowhere else.
+    if (!this.locked) this._target.setPointerCapture(event.pointerId);
     this._button(event, true);
   }
 
   /** @param {PointerEvent} event */
   _up(event) {
     event.preventDefault();
-    if (event.pointerType === "touch") this._lift(event);
+    if (event.pointerType === "touch") this._touch.up(event);
     else this._button(event, false);
   }
 
   /** @param {PointerEvent} event */
   _cancel(event) {
-    this._fingers.delete(event.pointerId);
-    clearTimeout(this._longTimer);
+    if (event.pointerType === "touch") this._touch.cancel(event);
+    else this._release();
+  }
+
+  /** All buttons up. */
+  _release() {
+    for (const code of [...this._pressed]) this._press(NaN, NaN, code, false);
   }
 
   /** @param {PointerEvent} event @param {boolean} down */
   _button(event, down) {
     const code = BUTTONS[event.button];
-    if (code === undefined) return;
-    if (!this.locked) this._waiting = this._locate(event.clientX, event.clientY) ?? this._waiting;
+    if (code !== undefined) this._press(event.clientX, event.clientY, code, down);
+  }
+
+  /** @param {number} x @param {number} y NaN: where it is @param {number} code @param {boolean} down */
+  _press(x, y, code, down) {
+    if (down) this._pressed.add(code);
+    else if (!this._pressed.delete(code)) return; // it went down elsewhere
+    if (!this.locked && !Number.isNaN(x)) this._waiting = this._picture.locate(x, y) ?? this._waiting;
     this._hold(code, down);
     this._flush({ t: "Button", code, down });
   }
 
   /** @param {WheelEvent} event */
   _turn(event) {
+    if (!this._picture.driving && this._pan.possible) return; // whoever only watches pans
     event.preventDefault();
     const unit = [NOTCH / PIXELS_PER_NOTCH, NOTCH / LINES_PER_NOTCH, NOTCH * 5][event.deltaMode] ?? 1;
     this._scroll(event.deltaX * unit, event.deltaY * unit);
@@ -157,69 +210,5 @@ export class Pointer {
     /** @param {number} value */
     const bounded = (value) => Math.max(-12000, Math.min(12000, value));
     if (dx || dy) this._flush({ t: "Wheel", dx: bounded(dx), dy: bounded(dy) });
-  }
-
-  // ---- touch: tap = click, drag = drag, long press = right click, two fingers = scroll
-
-  /** @param {PointerEvent} event */
-  _touch(event) {
-    const [x, y] = [event.clientX, event.clientY];
-    this._fingers.set(event.pointerId, { x, y, startX: x, startY: y });
-    clearTimeout(this._longTimer);
-    if (this._fingers.size === 1) {
-      this._gesture = "tap";
-      this._touchedAt = performance.now();
-      this._longTimer = window.setTimeout(() => {
-        this._gesture = "long";
-        this._click(x, y, 0x111);
-      }, LONG_MS);
-    } else {
-      if (this._gesture === "drag") this._flush({ t: "Button", code: 0x110, down: false });
-      this._gesture = "scroll";
-    }
-  }
-
-  /** @param {PointerEvent} event */
-  _drag(event) {
-    const finger = this._fingers.get(event.pointerId);
-    if (finger === undefined) return;
-    const [dx, dy] = [event.clientX - finger.x, event.clientY - finger.y];
-    const far = Math.hypot(event.clientX - finger.startX, event.clientY - finger.startY) > SLACK;
-    if (this._gesture === "scroll") {
-      const share = 1 / Math.max(1, this._fingers.size);
-      this._scroll(-dx * 3 * share, -dy * 3 * share);
-    } else if (this._gesture === "tap" && far) {
-      clearTimeout(this._longTimer);
-      this._gesture = "drag";
-      this._waiting = this._locate(finger.startX, finger.startY);
-      this._hold(0x110, true);
-      this._flush({ t: "Button", code: 0x110, down: true });
-    }
-    if (this._gesture === "drag") {
-      this._waiting = this._locate(event.clientX, event.clientY);
-      this._flush();
-    }
-    finger.x = event.clientX;
-    finger.y = event.clientY;
-  }
-
-  /** @param {PointerEvent} event */
-  _lift(event) {
-    clearTimeout(this._longTimer);
-    this._fingers.delete(event.pointerId);
-    if (this._fingers.size > 0) return;
-    if (this._gesture === "drag") {
-      this._hold(0x110, false);
-      this._flush({ t: "Button", code: 0x110, down: false });
-    } else if (this._gesture === "tap" && performance.now() - this._touchedAt < LONG_MS + TAP_MS) {
-      this._click(event.clientX, event.clientY, 0x110);
-    }
-    this._gesture = "";
-  }
-
-  /** @param {number} x @param {number} y @param {number} code */
-  _click(x, y, code) {
-    this._waiting = this._locate(x, y);
-    this._flush({ t: "Button", code, down: true }, { t: "Button", code, down: false });
   }
 }

@@ -23,8 +23,10 @@ export class State {
   constructor(link) {
     /** @type {Map<string, SourceInfo>} */
     this.sources = new Map();
-    /** @type {Map<string, string>} source → URL of its last small picture */
+    /** @type {Map<string, {url: string, at: number}>} source → its last small picture, and when that was (s since 1970) */
     this.thumbnails = new Map();
+    /** @type {Map<string, {bitmap: ImageBitmap, at: number, width: number, height: number}>} source → what was seen of it here */
+    this.kept = new Map();
     this.user = "";
     this.role = "";
     /** @type {Map<string, Set<(name: string) => void>>} */
@@ -46,9 +48,9 @@ export class State {
       const bytes = Uint8Array.from(atob(message.jpeg), (character) => character.charCodeAt(0));
       const url = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
       const old = this.thumbnails.get(message.source);
-      this.thumbnails.set(message.source, url);
+      this.thumbnails.set(message.source, { url, at: message.at });
       this._emit("thumbnail", message.source);
-      if (old !== undefined) setTimeout(() => URL.revokeObjectURL(old), 5000); // may still be loading
+      if (old !== undefined) setTimeout(() => URL.revokeObjectURL(old.url), 5000); // may still be loading
     });
   }
 

@@ -6,6 +6,7 @@ import { HEADER_BYTES, codecOf, nowNs, readHeader } from "./header.js";
 
 const QUEUE = 3; // units in the decoder beyond which it cannot keep up
 const FIGURES_MS = 500;
+const PRESENT_MS = 100; // a browser that draws no frames: nobody looks
 const ERRORS = 3; // in a row, with either kind of decoder, before giving up
 
 const scope = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
@@ -28,6 +29,10 @@ let errors = 0;
 /** @type {number | null} hub's clock minus ours; null before it is known */
 let offsetNs = null;
 let drawnGeneration = -1;
+
+/** @type {{unit: Flying, decoded: number} | null} drawn, and on the screen with the next frame of the browser */
+let drawn = null;
+let presenting = 0;
 
 const figures = { units: 0, decoded: 0, drawn: 0, bytes: 0, dropped: 0 };
 /** @type {number[][]} ms of each stage, of each picture since the last report */
@@ -98,6 +103,7 @@ function onUnit(data, received) {
     }
     if (decoder === null) return;
     if (decoder.decodeQueueSize > QUEUE && !header.keyframe) {
+      figures.dropped++;
       tell({ type: "ack", channel, sequence: header.sequence });
       resync("the decoder cannot keep up");
       return;
@@ -132,23 +138,38 @@ function onFrame(frame) {
   }
   context.drawImage(frame, 0, 0, header.width, header.height, 0, 0, header.width, header.height);
   frame.close();
+  const [damaged] = header.times;
+  tell({
+    type: "drawn", channel, refinement: header.refinement, keyframe: header.keyframe, sequence: header.sequence,
+    damagedNs: offsetNs === null || !damaged ? 0 : damaged - offsetNs,
+  });
+  drawn = { unit, decoded };
+  if (presenting) return;
+  presenting = setTimeout(onPresented, PRESENT_MS);
+  requestAnimationFrame(onPresented);
+}
+
+/** The newest picture is being shown. */
+function onPresented() {
+  clearTimeout(presenting);
+  presenting = 0;
+  if (drawn === null || drawn.unit.header.channel !== channel) return;
+  const { unit, decoded } = drawn;
+  const { header } = unit;
+  drawn = null;
   figures.drawn++;
   if (drawnGeneration !== header.generation) {
     drawnGeneration = header.generation;
     tell({ type: "size", channel, width: header.width, height: header.height, generation: header.generation });
   }
-  const drawn = nowNs();
+  const presented = nowNs();
   const [damaged, captured, encoded, sent, relayed] = header.times;
   const offset = offsetNs;
-  const here = offset === null ? [0] : [unit.received, decoded, drawn].map((time) => time + offset);
+  const here = offset === null ? [0] : [unit.received, decoded, presented].map((time) => time + offset);
   const times = [damaged, captured, encoded, sent, relayed, ...here].map((time) => time ?? 0);
   if (!header.refinement && times.every((time) => time !== 0)) {
     samples.push(times.slice(1).map((time, i) => (time - /** @type {number} */ (times[i])) / 1e6));
   }
-  tell({
-    type: "drawn", channel, refinement: header.refinement, keyframe: header.keyframe, sequence: header.sequence,
-    damagedNs: offset === null || !damaged ? 0 : damaged - offset,
-  });
 }
 
 setInterval(() => {

@@ -2,39 +2,36 @@
 import { request } from "./api.js";
 import { ClipboardDialog, keysDialog, textDialog } from "./dialogs.js";
 import { button, download, element } from "./dom.js";
+import { Driver } from "./driver.js";
 import { Figures } from "./figures.js";
-import { nowNs } from "./header.js";
 import { Keyboard } from "./keyboard.js";
+import { Leader } from "./leader.js";
 import { Macros } from "./macros.js";
 import { OnScreenKeyboard } from "./onscreen.js";
 import { Picture } from "./picture.js";
 import { Pointer } from "./pointer.js";
 import { S } from "./strings.js";
+import { Typing } from "./typing.js";
 
 /** @typedef {import("./link.js").Link} Link */
 /** @typedef {import("./state.js").State} State */
 /** @typedef {{open: (name: string) => void, back: () => void, say: (text: string) => void}} Console */
 
-const DOUBLE_MS = 400; // between the two Controls that lead a digit
-const ANSWER_NS = 1e9;
-const SERIALS = 0xffff_ffff;
+const CLIPBOARD_BYTES = 256 << 10; // what a source takes
+const MODIFIER = /^(Shift|Control|Alt|Meta)(Left|Right)$/;
+const MESSAGE_BYTES = (1 << 20) - 1024; // what the hub reads at once
+
 export class View {
   /** @param {Link} link @param {State} state @param {Record<string, number>} keys @param {Console} console_ */
   constructor(link, state, keys, console_) {
     this._link = link;
     this._state = state;
     this._console = console_;
+    this._codes = keys;
     this._name = "";
-    this._driving = false;
-    this._asked = false;
-    this._serial = 0;
-    /** @type {Map<number, (failures: string[]) => void>} */
-    this._answers = new Map();
-    this._control = 0; // when Control went up alone, for the leader
-    this._pressedNs = 0; // the key or button whose picture is still to come
     this._last = ""; // the source shown before this one
     this.figures = new Figures();
-    this.picture = new Picture(link, {
+    this.picture = new Picture(link, state, {
       figures: (report) => this._onFigures(report),
       failed: (reason) => this._say(S.decoderFailed(reason)),
       drawn: (report) => this._onDrawn(report),
@@ -42,40 +39,53 @@ export class View {
     this._message = element("p", { class: "message", role: "status" });
     this._heading = element("h1", {});
     this._who = element("span", { class: "who" });
-    this._take = button(S.takeControl, () => this._request(true), { class: "primary" });
+    this._out = element("span", { class: "hint" }, S.wayOut);
+    this._driver = new Driver(link, state, {
+      changed: () => this._onControl(),
+      lost: () => this.keyboard.releaseAll(),
+      say: (text) => this._console.say(text),
+    });
+    this._take = button(S.takeControl, () => this._takeOver(), { class: "primary" });
     this._give = button(S.giveBack, () => this._giveBack());
     this._monitor = element("select", { "aria-label": S.monitor, onchange: () => this._showMonitor() });
     this._record = button(S.record, () => this._toggleRecording());
     this._copy = button(S.clipboard, () => this._clipboard.open(this._state.sources.get(this._name)?.clipboard ?? "both"));
-    this._leading = false;
-    this._board = new OnScreenKeyboard((codes) => this.keyboard.chord(codes));
-    this.root = element(
-      "main", { class: "view" }, this._bar(), this.picture.stage, this._board.root, this._message, this.figures.root,
-    );
+    this._typing = new Typing((text) => this._driver.text(text), (code) => this._chord([code]));
+    this.picture.stage.append(this._typing.box);
+    this.picture.stage.setAttribute("aria-description", S.wayOutLong);
+    this._leader = new Leader({
+      open: (place) => this._openPlace(place),
+      step: (by) => this._step(by),
+      last: () => this._openLast(),
+      back: () => this._console.back(),
+      help: () => this._keys(),
+      chord: (codes) => this._chord(codes),
+    });
+    this._board = new OnScreenKeyboard((codes) => this._chord(codes));
+    const scene = element("div", { class: "scene" }, this.picture.stage, this._message, this.figures.root);
+    this.root = element("main", { class: "view" }, this._bar(), scene, this._board.root);
     this._ends = [
       state.on("sources", () => this._update()),
-      link.on("Control", (message) => message.source === this._name && this._onControl(message)),
-      link.on("InputDone", (message) => this._onDone(message)),
       link.on("ClipboardText", (message) => message.source === this._name && this._onClipboard(message)),
       link.on("Problem", (message) => this._console.say(message.reason)),
-      link.on("down", () => this._onControl({ granted: false, reason: "" })),
     ];
     const { stage } = this.picture;
-    this.keyboard = new Keyboard(stage, keys, (events) => this._input(events), (event) => this._intercept(event));
+    this.keyboard = new Keyboard(stage, keys, (events) => this._driver.input(events), (event) => this._whose(event));
     this.macros = new Macros(keys, {
       key: (code, down) => (down ? this.keyboard.press(code) : this.keyboard.release(code)),
-      take: () => this._driving || this._request(false),
+      take: () => this._driver.need(),
       say: (text) => this._console.say(text),
       focus: () => this._focus(),
     });
     this.keyboard.heard = (name, down) => this.macros.heard(name, down);
     this._clipboard = new ClipboardDialog(() => this._focus(), (text) => this._sendClipboard(text), (said) => this._console.say(said));
-    this.picture.stage.after(this.macros.bar);
+    scene.after(this.macros.bar);
+    /** @type {Set<string>} modifiers that are down, and not at the source */
+    this._withheld = new Set();
+    stage.addEventListener("keyup", (event) => this._withheld.delete(event.code));
+    stage.addEventListener("focusout", () => this._withheld.clear());
     this.pointer = new Pointer(
-      stage,
-      (x, y) => this.picture.locate(x, y),
-      (events) => this._input(events),
-      (code, down) => this.keyboard.set(code, down),
+      this.picture, (events) => this._driver.input(events), (code, down) => this.keyboard.set(code, down), () => this._focus(),
     );
     if (!Picture.possible) this._say(S.noDecoder);
   }
@@ -85,6 +95,7 @@ export class View {
     this.keyboard.close();
     this.pointer.close();
     this._ends.forEach((end) => end());
+    this._driver.close();
     this.picture.close();
     this.root.remove();
   }
@@ -92,24 +103,23 @@ export class View {
   /** Show another source: keys go up on the old one first. @param {string} name */
   show(name) {
     if (name === this._name) return;
-    this.leave();
+    this.leave(name);
     if (this._name) this._last = this._name;
     this._name = name;
     this._clipboard.take("");
     this._heading.textContent = name;
     document.title = `${name} – ${S.title}`;
     this._say(S.waiting);
-    this.picture.show(name, this._state.thumbnails.get(name) ?? "");
+    this.picture.show(name);
     this._focus();
     this._update();
   }
 
-  /** Everything up, and the control given back. */
-  leave() {
+  /** Everything up, and the control given back. @param {string} [next] the source to drive then */
+  leave(next = "") {
     this.macros.stop();
     this.keyboard.releaseAll();
-    if (this._driving) this._link.post({ t: "GiveBack", source: this._name });
-    this._onControl({ granted: false, reason: "" });
+    this._driver.change(next);
     if (document.pointerLockElement) document.exitPointerLock();
   }
 
@@ -121,6 +131,11 @@ export class View {
       size.append(element("option", { value }, /** @type {string} */ (text)));
     }
     const figures = this._toggle(S.figures, this.figures.root);
+    const typing = button(S.ime, () => {
+      this._typing.set(!this._typing.active);
+      typing.setAttribute("aria-pressed", String(this._typing.active));
+      this._focus();
+    }, { "aria-pressed": "false", "aria-label": S.systemKeyboard, title: S.systemKeyboardHelp });
     const board = this._toggle(S.keyboard, this._board.root, S.onScreenKeyboard);
     return element(
       "header", { class: "bar" },
@@ -128,9 +143,9 @@ export class View {
       button("↑", () => this._step(-1), { "aria-label": S.previous, title: S.previous }),
       button("↓", () => this._step(1), { "aria-label": S.next, title: S.next }),
       button("⇄", () => this._openLast(), { "aria-label": S.last, title: S.last }),
-      this._who, this._take, this._give, element("span", { class: "spring" }), this._monitor, size,
-      button(S.keys, () => this._keys()), board, button(S.macros, () => this.macros.open()),
-      button(S.typeText, () => textDialog((text) => this._inject([{ t: "Text", text }]), () => this._focus())),
+      this._who, this._take, this._give, this._out, element("span", { class: "spring" }), this._monitor, size,
+      button(S.keys, () => this._keys()), board, typing, button(S.macros, () => this.macros.open()),
+      button(S.typeText, () => this._text()),
       this._copy, button(S.pointerLock, () => this._lockPointer()),
       button(S.screenshot, () => this._screenshot()), this._record, figures,
       button(S.fullScreen, () => this._fullScreen()),
@@ -157,12 +172,12 @@ export class View {
     if (!source.online) this._say(S.sourceOffline(this._name));
     else if (source.problem) this._say(source.problem);
     else if (this.picture.geometry === null) this._say(S.waiting);
-    const mayDrive = this._state.role !== "view" && !source.view_only;
-    const other = Boolean(source.controller) && !this._driving;
-    this._take.hidden = !mayDrive || this._driving;
+    const { allowed: mayDrive, driving } = this._driver;
+    const other = Boolean(source.controller) && !driving;
+    this._take.hidden = !mayDrive || driving;
     this._take.textContent = other ? S.takeOver : S.takeControl;
-    this._give.hidden = !this._driving;
-    if (this._driving) this._who.textContent = S.youDrive;
+    this._give.hidden = this._out.hidden = !driving;
+    if (driving) this._who.textContent = S.youDrive;
     else if (source.controller) this._who.textContent = S.driver(source.controller);
     else if (source.view_only) this._who.textContent = S.sourceViewOnly;
     else this._who.textContent = mayDrive ? S.nobodyDrives : S.viewOnly;
@@ -175,7 +190,8 @@ export class View {
 
   /** @param {import("./state.js").SourceInfo} source */
   _fillMonitors(source) {
-    this._monitor.hidden = source.displays.length < 2;
+    this._monitor.hidden = source.displays.length < 2 || this._state.role === "view";
+    this._monitor.disabled = Boolean(source.controller) && !this._driver.driving; // the choice is that of whoever drives
     const wanted = source.displays.map((display) => display.id).join("\n");
     if (this._monitor.dataset["ids"] !== wanted) {
       this._monitor.dataset["ids"] = wanted;
@@ -197,10 +213,8 @@ export class View {
 
   /** @param {{damagedNs: number, refinement: boolean}} report */
   _onDrawn({ damagedNs, refinement }) {
-    if (this._pressedNs && damagedNs > this._pressedNs && !refinement) {
-      this.figures.answered((nowNs() - this._pressedNs) / 1e6);
-      this._pressedNs = 0;
-    }
+    const waited = refinement ? null : this._driver.answeredBy(damagedNs);
+    if (waited !== null) this.figures.answered(waited);
     if (!this._message.hidden) {
       const source = this._state.sources.get(this._name);
       if (source?.online && !source.problem) this._say("");
@@ -229,13 +243,19 @@ export class View {
     if (next !== undefined) this._console.open(next);
   }
 
+  /** @param {number} place in the list */
+  _openPlace(place) {
+    const name = this._state.names()[place];
+    if (name !== undefined) this._console.open(name);
+  }
+
   /** The source shown before: a second time leads back. */
   _openLast() {
     if (this._state.sources.has(this._last)) this._console.open(this._last);
   }
 
   _focus() {
-    this.picture.stage.focus({ preventScroll: true });
+    (this._typing.active ? this._typing.box : this.picture.stage).focus({ preventScroll: true });
   }
 
   async _fullScreen() {
@@ -282,113 +302,68 @@ export class View {
 
   // ---- who drives
 
-  /** @param {boolean} take */
-  _request(take) {
-    this._asked = true;
-    this._link.post({ t: "RequestControl", source: this._name, take });
+  _takeOver() {
+    this._driver.request(true);
     this._focus();
   }
 
   _giveBack() {
     this.keyboard.releaseAll();
-    this._link.post({ t: "GiveBack", source: this._name });
+    this._driver.giveBack();
   }
 
-  /** @param {any} message */
-  _onControl(message) {
-    const had = this._driving;
-    this._driving = message.granted;
-    if (!message.granted && (this._asked || had) && message.reason) {
-      this._console.say(this._asked ? S.refused(message.reason) : S.controlEnded(message.reason));
-    }
-    this._asked = false;
-    if (had !== this._driving) this.keyboard.forgetLocks();
-    if (had && !message.granted) this.keyboard.releaseAll();
-    this.picture.setDriving(this._driving);
+  _onControl() {
+    this.keyboard.forgetLocks(); // another driver may have changed them
+    this.picture.setDriving(this._driver.driving);
     if (this._name) this._update();
-  }
-
-  /** @param {{t: string, [field: string]: any}[]} events */
-  _input(events) {
-    if (!this._name) return;
-    if (!this._driving) {
-      // Whoever types or clicks wants to drive; motion alone says nothing.
-      const source = this._state.sources.get(this._name);
-      const meant = events.some(({ t, down }) => (t === "Key" || t === "Button") && down);
-      const free = source?.online && !source.view_only && !source.controller && this._state.role !== "view";
-      if (!this._asked && !(meant && free)) return;
-      if (!this._asked) this._request(false);
-      // The hub grants before it reads on: what is sent now arrives as the driver's.
-    }
-    this._link.post({ t: "Input", source: this._name, events });
-    const now = nowNs();
-    const overdue = now - this._pressedNs > ANSWER_NS; // what changed nothing is no delay
-    if (overdue && events.some(({ t, down }) => (t === "Key" || t === "Button") && down)) this._pressedNs = now;
-  }
-
-  /** Input that is answered once the source has done it. @param {{t: string, [field: string]: any}[]} events @returns {Promise<string[]>} failures */
-  _inject(events) {
-    this._serial = (this._serial % SERIALS) + 1;
-    const serial = this._serial;
-    return new Promise((resolve) => {
-      this._answers.set(serial, resolve);
-      if (!this._driving) this._request(false);
-      this._link.post({ t: "Input", source: this._name, events, serial });
-    });
-  }
-
-  /** @param {any} message */
-  _onDone(message) {
-    this._answers.get(message.serial)?.(message.failures);
-    this._answers.delete(message.serial);
-    for (const failure of message.failures) this._console.say(S.notDone(failure));
-  }
-
-  /** Double Control, then a digit, an arrow or Escape: the console's own. @param {KeyboardEvent} event */
-  _intercept(event) {
-    const now = performance.now();
-    const isControl = event.code === "ControlLeft" || event.code === "ControlRight";
-    if (isControl && !event.repeat) {
-      this._leading = now - this._control < DOUBLE_MS;
-      this._control = now;
-      return false;
-    }
-    if (!isControl && !this._leading) this._control = 0;
-    if (!this._leading || now - this._control > 2 * DOUBLE_MS) {
-      this._leading = false;
-      return false;
-    }
-    this._leading = false;
-    const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
-    if (digit !== undefined) {
-      const name = this._state.names()[(Number(digit) + 9) % 10];
-      if (name !== undefined) this._console.open(name);
-    } else if (event.code === "ArrowUp" || event.code === "ArrowDown") {
-      this._step(event.code === "ArrowUp" ? -1 : 1);
-    } else if (event.code === "Backspace") {
-      this._openLast();
-    } else if (event.code === "Escape") {
-      this._console.back();
-    } else {
-      return false;
-    }
-    this.keyboard.releaseAll();
-    return true;
   }
 
   // ---- keys and texts
 
-  _keys() {
-    keysDialog((names) => {
-      if (!this._driving) this._request(false);
-      this.keyboard.chord(names);
-    }, () => this._focus());
+  /** @param {KeyboardEvent} event @returns {"source" | "console" | "browser"} */
+  _whose(event) {
+    const action = this._leader.follow(event);
+    if (action !== null) {
+      this.keyboard.releaseAll();
+      action();
+      return "console";
+    }
+    if (this._driver.active) return "source";
+    // Whoever does not drive walks through the page by keys, and asks for control by typing.
+    const modifier = MODIFIER.test(event.code);
+    if (modifier) this._withheld.add(event.code);
+    if (modifier || !this._driver.allowed || event.code === "Tab" || event.code === "F5") return "browser";
+    for (const code of this._withheld) this.keyboard.press(/** @type {number} */ (this._codes[code]));
+    this._withheld.clear();
+    return "source";
   }
 
-  /** @param {string} text */
+  /** @param {string[]} names pressed together, and let go */
+  _chord(names) {
+    void this._driver.need();
+    this.keyboard.chord(names);
+  }
+
+  _keys() {
+    keysDialog((names) => this._chord(names), () => this._focus());
+  }
+
+  _text() {
+    const type = (/** @type {string} */ text) => this._driver.inject([{ t: "Text", text }]);
+    textDialog(() => this._driver.need(), type, () => this._focus());
+  }
+
+  /** @param {string} text @returns {string} why it cannot be sent */
   _sendClipboard(text) {
-    if (!this._driving) this._request(false);
-    this._link.post({ t: "ClipboardText", text, source: this._name });
+    const bytes = (/** @type {string} */ of) => new TextEncoder().encode(of).length;
+    if (bytes(text) > CLIPBOARD_BYTES) return S.clipboardTooLarge(bytes(text), CLIPBOARD_BYTES);
+    const message = { t: "ClipboardText", text, source: this._name };
+    const whole = bytes(JSON.stringify(message)); // control characters take six bytes each
+    if (whole > MESSAGE_BYTES) return S.clipboardTooLarge(whole, MESSAGE_BYTES);
+    if (!this._link.connected) return S.lost;
+    void this._driver.need();
+    this._link.post(message);
+    return "";
   }
 
   /** @param {any} message */
