@@ -5,7 +5,6 @@
 
 #include "base/clock.hpp"
 #include "base/thread_name.hpp"
-#include "pipeline/pace.hpp"
 #include "pipeline/pipeline.hpp"
 
 namespace kvm {
@@ -46,7 +45,7 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
   }
   opened.set_value(std::nullopt);
 
-  Pace pace;
+  std::int64_t next_ns = 0;
   while (!stop_) {
     std::unique_ptr<Reconfigure> request;
     bool wanted = false;
@@ -74,7 +73,7 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
     // the wire.
     SourceEvent event = Timeout{};
     try {
-      event = source->wait(wanted ? pace.not_before(period_ns_) : kForever, deadline);
+      event = source->wait(wanted ? next_ns : kForever, deadline);
     } catch (const Error& error) {
       event = SourceLost{error.what(), true};
     }
@@ -85,7 +84,11 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
       pictures_.notify_all();
       work_.notify_one();
     } else if (auto* frame = std::get_if<Frame>(&event)) {
-      pace.captured(frame->times.captured, period_ns_);
+      // On a grid while changes keep coming (no drift), from now after a pause (no burst to catch
+      // up).
+      const std::int64_t period = period_ns_;
+      const std::int64_t captured = frame->times.captured;
+      next_ns = captured - next_ns < period ? next_ns + period : captured + period;
       publish(std::move(*frame));
     } else if (const auto* cursor = std::get_if<CursorUpdate>(&event)) {
       publish(*cursor);

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from kvmstream.errors import CaptureError, KvmStreamError
 
-from .pace import Pace
 from .waker import FOREVER
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class CaptureLoop:
 
     def _loop(self) -> None:
         shared = self._shared
-        pace = Pace()
+        next_ns = 0
         while True:
             with shared.lock:
                 source = shared.source
@@ -88,22 +87,23 @@ class CaptureLoop:
                 period = int(1e9 / shared.settings.fps)
             if request is not None:
                 self._change_source(*request)
-                pace = Pace()
+                next_ns = 0
                 continue
-            not_before = pace.not_before(period)
             try:
                 if refresh:
-                    limit = max(time.perf_counter_ns(), not_before) + _REFRESH_NS
-                    delta = source.wait(not_before, limit)
+                    limit = max(time.perf_counter_ns(), next_ns) + _REFRESH_NS
+                    delta = source.wait(next_ns, limit)
                 else:
                     # Without a consumer that has room nothing is read, but events still come off the wire.
-                    delta = source.wait(not_before if wanted else FOREVER, FOREVER)
+                    delta = source.wait(next_ns if wanted else FOREVER, FOREVER)
             except CaptureError as error:
                 if not self._reopen(source, error):
                     return
                 delta = None
             if delta is not None:
-                pace.captured(delta.captured_ns, period)
+                # On a grid while changes keep coming (no drift), from now after a pause (no burst to catch up).
+                late = time.perf_counter_ns() - next_ns
+                next_ns = (next_ns if late < period else delta.captured_ns) + period
                 self._publish(source, delta)
             if refresh:
                 with shared.lock:
