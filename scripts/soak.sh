@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make soak: the long forms of the tests, about two hours on two cores. Runs every step even when one fails,
+# make soak: the long forms of the tests, about four hours on two cores. Runs every step even when one fails,
 # writes docs/soak-report.md, and ends with status 1 when anything failed.
 # SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the C++ tests; of the Python tests a fifth.
 # SOAK_STEPS: some of "asan tsan fuzz memory wire kill repeat pythons releases", to run a part or to go on after a cut:
