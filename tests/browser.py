@@ -31,14 +31,13 @@ _FLAGS = (
 
 
 @contextlib.asynccontextmanager
-async def browser(**options):
+async def browser(*, flags=(), **options):
     """A browser of its own, with nothing of whoever runs the tests."""
+    size = {} if "no_viewport" in options else {"viewport": {"width": 1280, "height": 800}}
     async with playwright.async_playwright() as pw:
-        made = await pw.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        made = await pw.chromium.launch(executable_path=CHROMIUM, args=[*_FLAGS, *flags])
         try:
-            context = await made.new_context(
-                ignore_https_errors=True, **{"viewport": {"width": 1280, "height": 800}, **options}
-            )
+            context = await made.new_context(ignore_https_errors=True, **{**size, **options})
             yield context
         finally:
             await made.close()

@@ -41,7 +41,10 @@ def test_each_pixel_is_one_of_the_screen(house, screen, ratio: float) -> None:
         async def main() -> None:
             async with house() as it:
                 await it.agent(screen.display, crf=1.0)
-                async with console(it, device_scale_factor=ratio) as page:
+                # A real ratio: the one that the browser's tools make up still lays out by whole CSS pixels.
+                flags = (f"--force-device-scale-factor={ratio}", "--window-size=1280,900")
+                async with console(it, flags=flags, no_viewport=True) as page:
+                    assert await page.evaluate("devicePixelRatio") == ratio
                     await opened(page)
                     await page.get_by_label("Size").select_option("actual")
                     await page.mouse.move(2, 2)
@@ -264,14 +267,16 @@ def test_the_page_at_every_width(house, screen, tmp_path, width: int, height: in
 
                 async def looks(name) -> None:
                     await page.screenshot(path=tmp_path / f"{name}-{width}.png")
-                    wide, outside = await page.evaluate(
+                    wide, inside, outside = await page.evaluate(
                         """() => [document.documentElement.scrollWidth,
+                            [...document.querySelectorAll("dialog")].every((box) => box.scrollWidth <= box.clientWidth),
                             [...document.querySelectorAll("header.bar, main, dialog, .stage, .cards li")]
                                 .map((part) => [part.className || part.tagName, part.getBoundingClientRect()])
                                 .filter(([, box]) => box.left < -1 || box.right > innerWidth + 1 || !box.width)
                                 .map(([part]) => part)]"""
                     )
                     assert wide <= width, f"{name} scrolls sideways"
+                    assert inside, f"the dialog {name} scrolls sideways"
                     assert outside == [], f"{name} reaches beyond the page"
 
                 await page.locator('li[data-source="office-pc"] img').wait_for(state="visible")
