@@ -14,6 +14,7 @@ constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kKeyframeFloorNs = 500 * kNsPerMs;
 // Motion counts as over after the first pause; the steps then follow each other slowly enough to
 // leave the CPU alone.
+constexpr std::int64_t kNextPictureNs = 40 * kNsPerMs;  // the longest that a keyframe waits for one
 constexpr std::int64_t kRefineAfterNs = 120 * kNsPerMs;
 constexpr std::int64_t kRefineEveryNs = 60 * kNsPerMs;
 constexpr int kRefineSteps = 4;
@@ -122,7 +123,10 @@ Pipeline::Work Pipeline::choose_work(std::int64_t now, std::int64_t& wake_at) {
   starved_ = false;
   if (!current_) return Work::kNone;
   if (keyframe_wanted_) {
-    const std::int64_t due = last_keyframe_ns_ + kKeyframeFloorNs;
+    // While the screen moves the next picture becomes the keyframe: one more in between would pass
+    // the frame rate.
+    const std::int64_t moving_until = last_fresh_ns_ + std::min(period_ns_ * 5 / 4, kNextPictureNs);
+    const std::int64_t due = std::max(last_keyframe_ns_ + kKeyframeFloorNs, moving_until);
     if (now >= due) return Work::kKeyframe;
     wake_at = due;
   }

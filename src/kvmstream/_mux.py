@@ -110,6 +110,8 @@ class Mp4(Muxer):
         """Write ftyp and moov."""
         description, self.frame_rate = _describe(keyframe)
         header = bytearray(description)
+        if self.frame_rate:
+            _name_interval(header, round(self.ticks / self.frame_rate))
         # The whole duration for players that do not read every fragment first (mehd, 8.8.2).
         moov = _find_box(header, 0, len(header), b"moov")
         mvex = _find_box(header, moov + 8, _box_end(header, moov), b"mvex")
@@ -184,6 +186,11 @@ class Matroska(Muxer):
                 + _element(0x55BA, _uint(transfer))
                 + _element(0x55BB, _uint(primaries)),
             )
+        interval = (  # DefaultDuration, as a rule: every block has its own time
+            _element(0x23E383, _uint(round(1_000_000_000 / self.frame_rate)))
+            if self.frame_rate
+            else b""
+        )
         track = (
             _element(0xD7, _uint(1))  # TrackNumber
             + _element(0x73C5, _uint(1))  # TrackUID
@@ -191,6 +198,7 @@ class Matroska(Muxer):
             + _element(0x9C, _uint(0))  # FlagLacing
             + _element(0x86, b"V_MPEG4/ISO/AVC")
             + _element(0x63A2, bytes(header[avcc + 8 : _box_end(header, avcc)]))
+            + interval
             + _element(0xE0, video)
         )
         info = (
@@ -283,6 +291,22 @@ def _describe(keyframe: bytes) -> tuple[bytes, Fraction | None]:
             f"cannot be read: {error}"
         ) from error
     return header, frame_rate
+
+
+def _name_interval(header: bytearray, interval: int) -> None:
+    """Say in the sample table, which holds no samples, how long one lasts as a rule.
+
+    Readers that want one frame rate for the whole file otherwise guess it from the first seconds, and count later, faster
+    frames in those ticks: the ffmpeg command then warns of two frames in one.
+    """
+    entry = struct.pack(">II", 0, interval)  # sample_count, sample_delta (8.6.1.2)
+    place, end = 0, len(header)
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        box = _find_box(header, place, end, kind)
+        place, end = box + 8, _box_end(header, box)
+        struct.pack_into(">I", header, box, end - box + len(entry))
+    struct.pack_into(">I", header, place + 4, 1)  # entry_count
+    header[end:end] = entry
 
 
 def _length_prefixed(access_unit: bytes) -> bytes:

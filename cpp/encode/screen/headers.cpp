@@ -53,6 +53,18 @@ void put_se(BitWriter& out, int value) {
                    : 2U * static_cast<std::uint32_t>(-value));
 }
 
+// E.1.1: only the rate, for recordings; mend_access_unit() adds what every stream states.
+void put_vui(BitWriter& sps, double fps) {
+  constexpr std::uint32_t kUnits = 1000;
+  sps.bit(true);         // vui_parameters_present_flag
+  sps.bits(0, 4);        // aspect ratio, overscan, video signal, chroma location
+  sps.bit(true);         // timing_info_present_flag
+  sps.bits(kUnits, 32);  // num_units_in_tick; a tick is half a picture
+  sps.bits(static_cast<std::uint32_t>(std::lround(2.0 * kUnits * fps)), 32);  // time_scale
+  sps.bit(false);  // fixed_frame_rate_flag
+  sps.bits(0, 4);  // two HRDs, pic_struct, bitstream restriction
+}
+
 }  // namespace
 
 void choose_level(StreamHeader& header) {
@@ -124,7 +136,7 @@ std::vector<std::uint8_t> parameter_sets(const StreamHeader& header) {
     sps.ue(0);
     sps.ue(below / 2);
   }
-  sps.bit(false);  // vui_parameters_present_flag: mend_access_unit() adds what every stream states
+  put_vui(sps, header.fps);
   BitWriter pps;
   pps.ue(0);
   pps.ue(0);

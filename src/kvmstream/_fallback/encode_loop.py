@@ -22,6 +22,7 @@ __all__ = ["EncodeLoop"]
 
 _MS = 1_000_000  # nanoseconds
 _KEYFRAME_FLOOR_NS = 500 * _MS
+_NEXT_PICTURE_NS = 40 * _MS  # the longest that a keyframe waits for the next picture
 # Motion counts as over after the first pause; the steps then follow slowly enough to leave the CPU alone.
 _REFINE_AFTER_NS = 120 * _MS
 _REFINE_EVERY_NS = 60 * _MS
@@ -43,6 +44,7 @@ class EncodeLoop:
         self._have_picture = False
         self._blocked = False  # nobody had room when we last looked
         self._last_keyframe_ns = -FOREVER
+        self._last_fresh_ns = -FOREVER
         self._refine_at_ns = 0
         self._refine_step = 0
         self._refine_steps = 0
@@ -95,6 +97,7 @@ class EncodeLoop:
                 keyframe = work == "keyframe"
                 if work == "fresh":
                     delta, shared.slot = shared.slot, None
+                    self._last_fresh_ns = time.perf_counter_ns()
                     keyframe = self._keyframe_is_due()
                     if shared.source is not None and shared.source.unthrottled:
                         shared.source.wake()
@@ -149,6 +152,9 @@ class EncodeLoop:
             return ("", key_at) if wait else ("fresh", now)
         if not self._have_picture:
             return "", FOREVER
+        # While the screen moves the next picture becomes the keyframe: one more in between would pass the frame rate.
+        coming = min(int(1.25e9 / shared.settings.fps), _NEXT_PICTURE_NS)
+        key_at = max(key_at, self._last_fresh_ns + coming)
         planned: list[tuple[int, _Work]] = [
             (key_at if shared.keyframe_wanted else 0, "keyframe"),
             (self._refine_at_ns, "refine"),
