@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
 _MEMORY_SECONDS = 60.0
+_MOST_GROWTH_MB = 3.0  # the highest of the last three minutes over that of the first three
 _WARM = 2.0  # seconds before anything counts
 
 
@@ -61,6 +62,20 @@ class Round:
     grown_mb: float  # from the beginning of the sample to its end
     idle: float
     memory: list[float]  # MB of the hub, once a minute
+
+    def problems(self, fps: float) -> list[str]:
+        """What a hub must not do, as sentences."""
+        grown = max(self.memory[-3:]) - max(self.memory[:3])
+        found = []
+        if self.fps_lowest < 0.95 * fps:
+            found.append(f"a viewer got {self.fps_lowest:.1f} frames per second of {fps:g}")
+        if self.hub_cpu > 100:
+            found.append(f"the hub took {self.hub_cpu:.0f} % of a core")
+        if grown > _MOST_GROWTH_MB:
+            found.append(
+                f"the hub grew by {grown:.1f} MB: {' '.join(f'{mb:.1f}' for mb in self.memory)}"
+            )
+        return found
 
 
 # ---- the sources' process
@@ -302,6 +317,11 @@ def main() -> int:
         "--veth", action="store_true", help="the hub in a network namespace (needs root)"
     )
     parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="end with status 1 when a viewer lost frames, or the hub took a core or kept growing",
+    )
     options = parser.parse_args()
     print(machine())
     rounds: list[Round] = []
@@ -337,7 +357,12 @@ def main() -> int:
         )
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in rounds]))
-    return 0
+    problems = (
+        [problem for r in rounds for problem in r.problems(options.fps)] if options.check else []
+    )
+    for problem in problems:
+        print(f"relay: {problem}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # make soak: the long forms of the tests, about four hours on two cores. Runs every step even when one fails,
 # writes docs/soak-report.md, and ends with status 1 when anything failed.
 # SOAK_MINUTES (10): minutes for each fuzz target; 0 is 5 s. SOAK_REPEATS (20): runs of the C++ tests; of the Python tests a fifth.
-# SOAK_STEPS: some of "asan tsan fuzz memory wire kill repeat pythons releases", to run a part or to go on after a cut:
+# SOAK_STEPS: some of "asan tsan fuzz memory wire crowd kill repeat pythons releases", to run a part or to go on after a cut:
 # the report is written after every step and keeps the rows of earlier runs, each with its commit and date, also when only the
 # report itself is left of them.
 # SOAK_RELEASES (trixie forky): other Debian releases to pass make test on (scripts/test_release.sh; needs root).
@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MINUTES="${SOAK_MINUTES:-10}"
 REPEATS="${SOAK_REPEATS:-20}"
-ALL_STEPS="asan tsan fuzz memory wire kill repeat pythons releases"
+ALL_STEPS="asan tsan fuzz memory wire crowd kill repeat pythons releases"
 STEPS="${SOAK_STEPS:-$ALL_STEPS}"
 RELEASES="${SOAK_RELEASES:-trixie forky}"
 REPORT="docs/soak-report.md"
@@ -45,6 +45,7 @@ restore_rows() {
       fuzz*) group=fuzz ;;
       memory*) group=memory ;;
       wire) group=wire ;;
+      crowd) group=crowd ;;
       kill*) group=kill ;;
       *repeated) group=repeat ;;
       Python* | PyAV*) group=pythons ;;
@@ -136,6 +137,19 @@ fuzz() { # fuzz TARGET
 
 memory() { # memory BACKEND
   KVMSTREAM_BACKEND="$1" "$PY" tests/soak_memory.py | sed -u 's/^round/soak: round/'
+}
+
+crowd() { # crowd SECONDS
+  "$PY" benchmarks/relay.py --sources 50 --viewers 50 --fps 10 --bitrate 1e6 --seconds "$1" --check \
+    --json "$LOGS/crowd.json"
+  "$PY" - "$LOGS/crowd.json" <<'END'
+import json
+import sys
+
+(r,) = json.load(open(sys.argv[1]))
+minutes = " ".join(f"{mb:.1f}" for mb in r["memory"])
+print(f"soak: hub {r['hub_cpu']:.0f} % of a core, lowest viewer {r['fps_lowest']:.1f} fps, MB by the minute: {minutes}")
+END
 }
 
 repeat_python() { # repeat_python COUNT
@@ -238,6 +252,11 @@ fi
 if wants wire; then
   step wire "wire" "garbage, truncation, floods, slow-loris, oversize against a running hub, $MINUTES min" \
     "$PY" tests/soak_wire.py "$((MINUTES > 0 ? MINUTES : 1))"
+fi
+
+if wants crowd; then
+  step crowd "crowd" "50 sources at 10 fps with a viewer each, $((MINUTES > 0 ? MINUTES : 1)) min" \
+    crowd "$((MINUTES > 0 ? MINUTES * 60 : 60))"
 fi
 
 if wants kill; then

@@ -326,7 +326,13 @@ def test_figures_and_a_screenshot(house, screen, tmp_path) -> None:
                 assert 0 < delays["screen → drawn"] < 250
                 assert 0 < delays.pop("input → drawn") < 500
                 assert all(-1 < delay < 200 for delay in delays.values()), "one clock for all"
-                await table.get_by_text("encoder screen").wait_for()
+                await table.get_by_text("encoder screen (h264_").wait_for()  # why no better one
+                await table.get_by_text("capture x11 (").wait_for()
+                await table.get_by_text("at the source, 0 at the hub, 0 here").wait_for()
+                channel = next(iter(it.hub.held["office-pc"].relays[0].channels))
+                channel.dropped += 7
+                screen.fill(0, 0, 8, 8, (1, 2, 3))
+                await table.get_by_text("at the source, 7 at the hub, 0 here").wait_for()
                 async with page.expect_download() as download:
                     await page.get_by_role("button", name="Screenshot").click()
                 await (await download.value).save_as(tmp_path / "shot.png")

@@ -184,6 +184,7 @@ def test_a_second_viewer_adds_no_encode_and_a_stalled_one_stops_nobody(house, sc
                 )
                 assert channel.queued <= 8
                 assert channel.dropped > 30
+                await eventually(lambda: stuck.dropped >= 30, what="the hub tells")
                 # It is behind, not lost: its next packets decode from a keyframe.
                 decoder = kvmstream.Decoder()
                 pictures = 0

@@ -296,8 +296,8 @@ def _describe(keyframe: bytes) -> tuple[bytes, Fraction | None]:
 def _name_interval(header: bytearray, interval: int) -> None:
     """Say in the sample table, which holds no samples, how long one lasts as a rule.
 
-    Readers that want one frame rate for the whole file otherwise guess it from the first seconds, and count later, faster
-    frames in those ticks: the ffmpeg command then warns of two frames in one.
+    Readers that want one frame rate for the whole file otherwise guess it from the first seconds, and count later,
+    faster frames in those ticks: the ffmpeg command then warns of two frames in one.
     """
     entry = struct.pack(">II", 0, interval)  # sample_count, sample_delta (8.6.1.2)
     place, end = 0, len(header)

@@ -214,9 +214,18 @@ class RemotePackets:
         self._something = asyncio.Event()
         self._error: KvmStreamError | None = None
         self._owed = 0  # sequence that is acknowledged when the next packet is asked for
+        self._delivery = m.Delivery(0)
         self._channel = self._hub._subscribe(self)
         self._open = True
         source._watching += 1
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the hub had for this subscription and did not send.
+
+        The line was too slow, or whoever reads here. The hub tells four times a second.
+        """
+        return self._delivery.dropped
 
     def __aiter__(self) -> Self:
         return self

@@ -107,7 +107,7 @@ class CursorState:
     shape_bgra: bytes
 
     def shape(self) -> NDArray[np.uint8]:
-        """The cursor's picture: shape_height × shape_width × 4, uint8, BGRA with premultiplied alpha, read-only."""
+        """The cursor's picture: shape_height × shape_width × 4, uint8, BGRA with straight alpha, read-only."""
         import numpy as np
 
         pixels = np.frombuffer(self.shape_bgra, np.uint8)

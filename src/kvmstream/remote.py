@@ -198,6 +198,10 @@ class RemoteHub:
                 packets = self._channels.get(message.channel)
                 if packets is not None:
                     packets.source._on_cursor(message)
+            elif isinstance(message, m.Delivery):
+                packets = self._channels.get(message.channel)
+                if packets is not None:
+                    packets._delivery = message
             elif isinstance(message, m.Problem):
                 self._on_problem(message)
             elif isinstance(message, m.Refused):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from kvmstream._listing import encoders
 from kvmstream.config import StreamConfig
 from kvmstream.errors import KvmStreamError, ProtocolError, StreamClosed
 from kvmstream.stream import Stream
@@ -15,6 +17,7 @@ from kvmstream.wire.limits import THUMBNAIL_BYTES
 from kvmstream.wire.video import ACK, THUMBNAIL, VideoHeader
 
 from ._rendition import Rendition
+from ._why import why_encoder
 
 if TYPE_CHECKING:
     from kvmstream._types import CursorState, Display
@@ -31,6 +34,7 @@ _LOW_WIDTH: Final = 960
 _LOW_FPS: Final = 15
 _LOW_BITRATE: Final = 1_000_000
 _CPU_SECONDS: Final = 0.9  # the share of the CPU is that of the last second
+_WHY_CHARACTERS: Final = 1024
 _SHAPE_BYTES: Final = 512 * 512 * 4
 
 
@@ -56,6 +60,7 @@ class Screen:
             time.process_time(),
             0.0,
         )  # when and what it was, and the share since then
+        self._why = ("", "")  # the encoder in use, and the reason
         self._glance: Stream | None = None  # a capture for thumbnails alone, while nobody watches
 
     # ---- a connection begins and ends
@@ -228,6 +233,7 @@ class Screen:
         last = None
         while True:
             await asyncio.to_thread(self._look_at_displays)
+            await self._explain_encoder()
             problem = self._main.problem or self._low.problem or self._problem
             state = m.SourceState(
                 [
@@ -263,6 +269,7 @@ class Screen:
         return {
             **found,
             "encoder": stats.encoder,
+            "encoder_reason": self._why[1] if self._why[0] == stats.encoder else "",
             "capture": stats.capture,
             "width": float(stats.width),
             "height": float(stats.height),
@@ -280,6 +287,15 @@ class Screen:
             "send_ms_p50": send_p50,
             "send_ms_p95": send_p95,
         }
+
+    async def _explain_encoder(self) -> None:
+        """Which better encoders cannot be used, and why: asked anew when the encoder changes."""
+        stream = self._main.stream
+        with contextlib.suppress(StreamClosed):
+            encoder = stream.stats().encoder if stream is not None else ""
+            if encoder and encoder != self._why[0]:
+                ladder = await asyncio.to_thread(encoders)
+                self._why = (encoder, why_encoder(encoder, self._config, ladder)[:_WHY_CHARACTERS])
 
     def _cpu_percent(self) -> float:
         """Of one core, by this process, which does all but to guard the keys."""

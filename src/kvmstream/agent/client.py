@@ -150,9 +150,10 @@ class SourceAgentClient:
     def get_performance_info(self) -> dict[str, Any]:
         """How it goes: `state`, `problem`, `backend` and `cpu_percent` (of one core, in the last second).
 
-        Once somebody has watched also `encoder`, `capture`, `width`, `height`, `fps` and `bitrate` of the last second,
-        `dropped`, and in milliseconds, each as `…_p50` and `…_p95`: `capture_ms`, `convert_ms`, `encode_ms`,
-        `latency_ms` (from the damage to the packet) and `send_ms` (from the packet to the kernel).
+        Once somebody has watched also `encoder`, `encoder_reason` (why no better one), `capture`, `width`, `height`,
+        `fps` and `bitrate` of the last second, `dropped`, and in milliseconds, each as `…_p50` and `…_p95`:
+        `capture_ms`, `convert_ms`, `encode_ms`, `latency_ms` (from the damage to the packet) and `send_ms` (from the
+        packet to the kernel).
         """
         with self._condition:
             return dict(self._figures)

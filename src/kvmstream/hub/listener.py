@@ -120,8 +120,10 @@ class Listener:
             _log.warning("%s: %s", connection.peer, error)
             await connection.refuse(str(error), authentication=True)
         except (ProtocolError, ConnectionLost) as error:
-            _log.info("%s: %s", connection.peer, error)
-            await connection.refuse(str(error))
+            # Cut for a reason of ours, its other connection may be the first to notice.
+            reason = connection.closed_because or str(error)
+            _log.info("%s: %s", connection.peer, reason)
+            await connection.refuse(reason)
         except KvmStreamError as error:
             _log.error("%s: %s", connection.peer, error)
             await connection.refuse("the hub cannot serve anybody now: see its log")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kvmstream.errors import ProtocolError
 from kvmstream.wire.limits import VIDEO_BYTES
-from kvmstream.wire.messages import KeyframeWanted
+from kvmstream.wire.messages import Delivery, KeyframeWanted
 from kvmstream.wire.video import ACK, VideoHeader
 
 from .pace import CEILING, Pace
@@ -66,6 +66,7 @@ class Channel:
         self._patience = _HEADROOM_SECONDS
         self.dropped = 0
         self.sent = 0
+        self._told = Delivery(number)
 
     @property
     def has_room(self) -> bool:
@@ -127,6 +128,13 @@ class Channel:
         if self.relay.number and self._is_calm(time.monotonic()):
             self._patience *= 2  # whoever has to come back here waits longer the next time
             self._move(0)
+
+    def report(self) -> None:
+        """Tell the viewer what its line did not carry; called now and then."""
+        news = Delivery(self.number, self.relay.number, self.dropped)
+        if news != self._told:
+            self._told = news
+            self.viewer.post(news)
 
     def ask_keyframe(self) -> None:
         """The viewer's decoder has lost its thread."""

@@ -132,6 +132,7 @@ class HubSource:
         """Called often: renditions and bitrates follow what the lines carry."""
         for channel in [c for relay in self.relays for c in relay.channels]:
             channel.reconsider()
+            channel.report()
         self.watch()
 
     def set_clipboard(self, policy: m.ClipboardPolicy) -> None:

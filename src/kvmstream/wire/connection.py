@@ -266,10 +266,14 @@ async def dial(
 
 
 async def until_one_ends(*parts: Coroutine[None, None, None]) -> None:
-    """Run all until the first has ended or failed; the rest is cancelled and waited for. Raises what it failed with."""
+    """Run all until the first has ended or failed; the rest is cancelled and waited for.
+
+    Raises what it failed with; of several at once, what the one named first failed with.
+    """
     tasks = [asyncio.create_task(part) for part in parts]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done = [task for task in tasks if task.done()]
     finally:
         for task in tasks:
             task.cancel()

@@ -266,7 +266,7 @@ class Cursor(Message, frozen=True, tag=True):
     """The pointer's place, and its shape when that changed. Also hub → viewer, with `channel`.
 
     The place is that of the hot spot, 0…65535 of the picture and beyond where it is outside; the shape is in pixels of
-    the source, BGRA with premultiplied alpha.
+    the source, BGRA with straight alpha.
     """
 
     x: Annotated[int, Meta(ge=-(1 << 20), le=1 << 20)]
@@ -353,6 +353,14 @@ class Thumbnail(Message, frozen=True, tag=True):
     jpeg: Annotated[bytes, Meta(max_length=THUMBNAIL_BYTES)]
 
 
+class Delivery(Message, frozen=True, tag=True):
+    """Hub → viewer: how its line does on a channel, when that changes."""
+
+    channel: Counter
+    rendition: RenditionNumber = 0
+    dropped: Counter = 0  # units that the hub had for it and did not send
+
+
 class Control(Message, frozen=True, tag=True):
     """Answer to RequestControl and GiveBack, and news when the control has ended otherwise: then `serial` is 0."""
 
@@ -398,6 +406,7 @@ AnyMessage: TypeAlias = (
     | GiveBack
     | Sources
     | Thumbnail
+    | Delivery
     | Control
     | Problem
 )

@@ -29,8 +29,13 @@ export class Figures {
     this._answers.push({ at: performance.now(), ms });
   }
 
-  /** @param {any} report of the worker @param {Record<string, number | string>} source of the agent @param {number} roundTripMs */
-  take(report, source, roundTripMs) {
+  /**
+   * @param {any} report of the worker
+   * @param {Record<string, number | string>} source of the agent
+   * @param {{dropped: number, rendition: number} | null} delivery of the hub
+   * @param {number} roundTripMs
+   */
+  take(report, source, delivery, roundTripMs) {
     const now = performance.now();
     for (const stages of report.samples) this._samples.push({ at: now, stages });
     while (this._samples[0] !== undefined && this._samples[0].at < now - WINDOW_MS) this._samples.shift();
@@ -46,13 +51,14 @@ export class Figures {
     const facts = [
       S.rates(whole("fps"), ...["units", "decoded", "drawn"].map((name) => Math.round(rate(name)))),
       S.mbit(rate("bytes") * 8),
-      S.dropped(whole("dropped"), report.dropped),
+      S.dropped(whole("dropped"), delivery?.dropped ?? 0, report.dropped),
       `${S.roundTrip} ${S.delay(roundTripMs)}`,
     ];
-    for (const part of ["encoder", "capture"]) {
-      const why = source[`${part}_reason`];
-      if (source[part]) facts.push(`${part} ${source[part]}${why ? ` (${why})` : ""}`);
-    }
+    // The capture's name says by itself what it stands on.
+    const { encoder, encoder_reason: why, capture } = source;
+    if (encoder) facts.push(S.encoder(encoder, why ? ` (${why})` : ""));
+    if (capture) facts.push(S.capture(capture));
+    if (delivery?.rendition) facts.push(S.lowRendition);
     if (report.codec) facts.push(`${report.codec}, ${report.acceleration}`);
     this._facts.textContent = facts.join(" · ");
     this._fillTable(now);

@@ -36,6 +36,8 @@ export class Picture {
     /** @type {Mode} */
     this.mode = "fit";
     this.channel = 0;
+    /** @type {{dropped: number, rendition: number} | null} what the hub says of this line */
+    this.delivery = null;
     this.source = "";
     this.driving = false;
     this._touched = false; // the last pointer was a finger: the page has no pointer of its own
@@ -48,6 +50,7 @@ export class Picture {
       link.on("unit", (/** @type {ArrayBuffer} */ data) => this._player.unit(data, nowNs())),
       link.on("clock", (/** @type {number} */ offsetNs) => this._player.setClock(offsetNs)),
       link.on("Cursor", (message) => message.channel === this.channel && this._onCursor(message)),
+      link.on("Delivery", (message) => message.channel === this.channel && (this.delivery = message)),
       link.on("up", () => this.source && this._subscribe()),
     ];
     this._resize = new ResizeObserver(() => this._layout());
@@ -139,6 +142,7 @@ export class Picture {
 
   _subscribe() {
     this.channel = ++channels;
+    this.delivery = null;
     this._player.setChannel(this.channel);
     this._link.post({ t: "Subscribe", channel: this.channel, source: this.source });
   }

@@ -112,7 +112,11 @@ export const S = {
   stage: "ms",
   rates: (/** @type {number[]} */ ...[sent, received, decoded, drawn]) =>
     `${sent} fps sent, ${received} received, ${decoded} decoded, ${drawn} drawn`,
-  dropped: (/** @type {number} */ there, /** @type {number} */ here) => `dropped ${there} at the source, ${here} here`,
+  dropped: (/** @type {number} */ there, /** @type {number} */ between, /** @type {number} */ here) =>
+    `dropped ${there} at the source, ${between} at the hub, ${here} here`,
+  encoder: (/** @type {string | number} */ name, /** @type {string} */ why) => `encoder ${name}${why}`,
+  capture: (/** @type {string | number} */ name) => `capture ${name}`,
+  lowRendition: "the small rendition: the line carries no more",
   roundTrip: "round trip",
   lastMinute: "Delay from the screen to here, last minute",
   record: "Record",

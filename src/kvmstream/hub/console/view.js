@@ -223,7 +223,8 @@ export class View {
 
   /** @param {any} report */
   _onFigures(report) {
-    this.figures.take(report, this._state.sources.get(this._name)?.figures ?? {}, this._link.roundTripMs);
+    const figures = this._state.sources.get(this._name)?.figures ?? {};
+    this.figures.take(report, figures, this.picture.delivery, this._link.roundTripMs);
   }
 
   _showMonitor() {
