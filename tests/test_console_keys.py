@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from browser import CHROMIUM, console, opened, take_control, type_keys
@@ -79,14 +80,15 @@ def test_windows_altgr_is_no_control(house, screen) -> None:
                     )
 
                 # Windows puts a Control of its own just before AltGr, and lifts it first.
-                await asyncio.gather(
-                    key(session, "rawKeyDown", "ControlLeft"),
-                    key(session, "rawKeyDown", "AltRight"),
-                )
-                await down("AltRight")
-                await key(session, "keyUp", "ControlLeft")
-                await key(session, "keyUp", "AltRight")
-                await down()
+                for page_is_late in (0, 0.2):
+                    now = time.time()
+                    await key(session, "rawKeyDown", "ControlLeft", timestamp=now)
+                    await asyncio.sleep(page_is_late)
+                    await key(session, "rawKeyDown", "AltRight", timestamp=now)
+                    await down("AltRight")
+                    await key(session, "keyUp", "ControlLeft")
+                    await key(session, "keyUp", "AltRight")
+                    await down()
                 await key(session, "rawKeyDown", "ControlLeft")
                 await down("ControlLeft")
                 await key(session, "rawKeyDown", "KeyC")

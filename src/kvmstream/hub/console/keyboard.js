@@ -26,6 +26,7 @@ export class Keyboard {
     this._names = new Map(Object.entries(keys).map(([name, code]) => [code, name]));
     /** @type {{code: number, timer: number} | null} a Control that may be AltGr's */
     this._doubtful = null;
+    this._controlAt = -Infinity; // when the left Control went down, by the event
     this._locks = ""; // Caps Lock and Num Lock as the source was told them last
     this._abort = new AbortController();
     const { signal } = this._abort;
@@ -104,6 +105,7 @@ export class Keyboard {
       return;
     }
     if (WINDOWS && event.code === "ControlLeft" && this._doubtful === null) {
+      this._controlAt = event.timeStamp;
       const timer = window.setTimeout(() => this._settle(), ALTGR_MS);
       this._doubtful = { code, timer };
       return;
@@ -115,6 +117,9 @@ export class Keyboard {
       } else {
         this._settle();
       }
+    } else if (WINDOWS && event.code === "AltRight" && event.timeStamp - this._controlAt <= ALTGR_MS) {
+      const control = this._keys["ControlLeft"];
+      if (control !== undefined) this.release(control); // the page was too busy to see both in time
     }
     this.press(code, this._lockNews(event));
     // While Meta is down, macOS tells of no other key's release.
