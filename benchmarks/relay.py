@@ -173,7 +173,7 @@ def sources_process(pipe: Pipe, accesses: list[dict[str, Any]], fps: float, bitr
 async def _viewer(
     access: dict[str, Any], name: str, log: list[tuple[int, int]], *, stalled: bool
 ) -> None:
-    """Acknowledges every second unit and decodes none."""
+    """Acknowledges every unit, as real ones do, and decodes none."""
     hub = HubAddress(**access["hub"])
     control = await dial(hub, hub.control_port)
     await control.send(m.ViewerHello(access["token"]))
@@ -195,8 +195,7 @@ async def _viewer(
             log.append(
                 (header.sequence, time.perf_counter_ns() - header.sent_ns - control.clock.offset_ns)
             )
-            if header.sequence % 2 == 0 or header.keyframe:
-                video.post_frame(VideoHeader(ACK, channel=1, sequence=header.sequence).pack())
+            video.post_frame(VideoHeader(ACK, channel=1, sequence=header.sequence).pack())
 
     await asyncio.gather(listen(), watch(), control.beat())
 

@@ -78,13 +78,17 @@ def test_one_behind_a_slow_line_slows_nobody(house) -> None:
                 async with it.viewer() as hub, hub.sources["office-pc"].packets() as packets:
                     far = asyncio.create_task(_watch(it, line, 15))
                     times = []
+                    relay = it.hub.held["office-pc"].relays[0]
+                    units = relay.units
                     while not far.done():
                         packet = await anext(packets)
                         assert packet.width == 1280
                         times.append(time.monotonic())
+                    units = relay.units - units
                     seen = await far
         rate = (len(times) - 1) / (times[-1] - times[0])
-        assert rate > 57, "the near viewer keeps its 60 pictures a second"
+        assert rate > 50, "60 a second less what a loaded machine loses"
+        assert len(times) > 0.97 * units, "the near viewer gets what the agent sends"
         assert len(seen["ages"]) > 15
         settled = _after(seen, 10)
         assert settled[int(len(settled) * 0.9)] < 1.0

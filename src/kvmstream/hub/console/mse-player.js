@@ -14,6 +14,7 @@ const FAST = 4;
 const KEEP_BYTES = 32e6; // then a keyframe is asked for, and what is before it goes; browsers hold about 100 MB
 const QUEUE = 16; // segments that wait for the source buffer
 const FIGURES_MS = 500;
+const UNSEEN_MS = 150; // after which a picture that is in the buffer ought to be on the screen
 
 /** Safari on phones has this one only. @returns {typeof MediaSource | undefined} */
 const mediaSource = () => /** @type {any} */ (globalThis).ManagedMediaSource ?? globalThis.MediaSource;
@@ -49,6 +50,7 @@ export class MsePlayer {
     this._number = 0;
     this._time = 0; // of the next picture, ticks
     this._held = 0; // bytes in the buffer, about
+    this._unseen = 0; // the timer until _nudge()
     this._timer = setInterval(() => this._report(), FIGURES_MS);
     this.surface.addEventListener("error", () => this._failed(this.surface.error?.message ?? ""));
     this.surface.addEventListener("timeupdate", () => this._keepUp());
@@ -56,6 +58,7 @@ export class MsePlayer {
 
   close() {
     clearInterval(this._timer);
+    clearTimeout(this._unseen);
     this._channel = 0;
     this._reset();
     this.surface.removeAttribute("src");
@@ -177,8 +180,18 @@ export class MsePlayer {
       this._resync();
       return;
     }
-    if (next.header) this._ack(next.header);
+    if (next.header) {
+      this._ack(next.header);
+      clearTimeout(this._unseen);
+      this._unseen = window.setTimeout(() => this._nudge(), UNSEEN_MS);
+    }
     if (next.type) this._append();
+  }
+
+  /** A clock that ran past the newest picture while the page was busy waits for more, and more may never come. */
+  _nudge() {
+    const newest = this._flying.at(-1);
+    if (newest !== undefined && this._buffer !== null) this.surface.currentTime = newest.time + 0.5 * (DURATION / TIMESCALE);
   }
 
   /** The element's clock stays at the newest picture. */
@@ -191,6 +204,8 @@ export class MsePlayer {
       this.surface.currentTime = buffered.start(buffered.length - 1);
     }
     if (this.surface.paused) this.surface.play().catch(() => {});
+    // Firefox before 132 tells of no single picture.
+    if (this.surface.requestVideoFrameCallback === undefined) this._onDrawn(this.surface.currentTime);
   }
 
   _watch() {
