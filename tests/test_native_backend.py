@@ -56,7 +56,12 @@ def test_the_screen_encoder_is_the_first_software_rung(native):
 
 @pytest.mark.parametrize(
     ("settings", "chosen"),
-    [({}, "screen"), ({"preset": "veryfast"}, "libx264"), ({"chroma": "444"}, "libx264")],
+    [
+        ({}, "screen"),
+        ({"chroma": "444"}, "screen"),
+        ({"preset": "veryfast"}, "libx264"),
+        ({"preset": "veryfast", "chroma": "444"}, "libx264"),
+    ],
 )
 def test_what_the_ladder_chooses_without_hardware(stream, settings, chosen):
     with stream(source="pattern", display="320x240", **settings) as flow:
@@ -106,10 +111,26 @@ def test_the_screen_encoder_decodes_at_any_keyframe(stream, h264, size):
     assert np.ptp(h264.rgb(pictures[-1])) > 100, "the pattern is no flat picture"
 
 
-def test_the_screen_encoder_refuses_444_with_a_reason(native):
-    pipeline = native.Pipeline(source="pattern", display="64x48", encoder="screen", chroma="444")
-    pipeline.subscribe(1)
-    with pytest.raises(Exception, match=r"screen.*4:4:4|444"):
-        pipeline.start()
-    pipeline.stop()
-    pipeline.join()
+@pytest.mark.parametrize("display", ["320x240", "321x241", "2x3"])
+def test_the_screen_encoder_in_444(stream, h264, display):
+    with stream(source="pattern", display=display, encoder="screen", chroma="444") as flow:
+        packets = flow.take(5)
+        assert flow.pipeline.stats()["encoder"] == "screen"
+    frame = h264.decode(packets)[-1]
+    assert frame.format.name == "yuv444p"
+    assert (frame.colorspace, frame.color_primaries, frame.color_trc) == (1, 1, 1)
+
+
+def test_coloured_pixels_stay_apart_in_444(screen, stream, h264):
+    """Red and green columns, one pixel wide each: 4:2:0 would make one colour of them."""
+    screen.solid("black")
+    with (
+        stream(display=screen.display, chroma="444", cursor="hidden", crf=14.0) as flow,
+        h264.Brush(screen.display) as brush,
+    ):
+        for x in range(100, 200):
+            brush.fill(x, 100, 1, 80, RED if x % 2 else GREEN)
+        packets = flow.until_quiet()
+    picture = h264.rgb(h264.decode(packets)[-1])
+    assert_colour(picture[110:170, 101:199:2], RED)
+    assert_colour(picture[110:170, 102:199:2], GREEN)

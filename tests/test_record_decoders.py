@@ -27,7 +27,8 @@ _TERMINAL = (
 _CASES = {
     "screen": {"encoder": "screen"},
     "x264": {"encoder": "libx264"},
-    "444": {"encoder": "libx264", "chroma": "444"},
+    "444": {"encoder": "screen", "chroma": "444"},
+    "444-x264": {"encoder": "libx264", "chroma": "444"},
     "odd": {"region": (3, 5, 333, 251)},
     "odd-x264": {"region": (3, 5, 333, 251), "encoder": "libx264"},
     "slower": {"preset": "veryfast", "crf": 30.0},

@@ -26,7 +26,7 @@ _TERMINAL = (
     "while :; do head -c 60 /dev/urandom | base64; printf '\\033[3%dm' $((n = (n + 1) % 8)); sleep 0.02; done",
 )  # fmt: skip
 
-_DECODE = """async units => {
+_DECODE = """async ([codec, units]) => {
     const hashes = [], waiting = [];
     const decoder = new VideoDecoder({
         output: frame => waiting.push((async () => {
@@ -34,8 +34,9 @@ _DECODE = """async units => {
             const layout = await frame.copyTo(bytes);
             const planes = [];
             layout.forEach(({ offset, stride }, plane) => {
-                const width = frame.visibleRect.width >> (plane ? 1 : 0);
-                const height = frame.visibleRect.height >> (plane ? 1 : 0);
+                const halves = plane && frame.format === "I420" ? 1 : 0;
+                const width = frame.visibleRect.width >> halves;
+                const height = frame.visibleRect.height >> halves;
                 for (let y = 0; y < height; y++) {
                     planes.push(bytes.subarray(offset + y * stride, offset + y * stride + width));
                 }
@@ -47,7 +48,7 @@ _DECODE = """async units => {
         })()),
         error: error => { throw error; },
     });
-    decoder.configure({ codec: "avc1.42c01f", hardwareAcceleration: "prefer-software", optimizeForLatency: true });
+    decoder.configure({ codec, hardwareAcceleration: "prefer-software", optimizeForLatency: true });
     for (const [i, [type, data]] of units.entries()) {
         const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
         decoder.decode(new EncodedVideoChunk({ type, timestamp: i * 1000, data: bytes }));
@@ -64,13 +65,20 @@ def backend(native):
     return native
 
 
+@pytest.fixture(params=["420", "444"])
+def chroma(request):
+    return request.param
+
+
 @pytest.fixture
-def units(screen, stream, h264):
+def units(screen, stream, h264, chroma):
     """[(is it a keyframe, access unit)], as many as wanted; with some keyframes and changes of the rate between."""
     taken = []
     chance = np.random.default_rng(5)
     with (
-        stream(display=screen.display, encoder="screen", cursor="hidden", fps=60, crf=20) as flow,
+        stream(
+            display=screen.display, encoder="screen", chroma=chroma, cursor="hidden", fps=60, crf=20
+        ) as flow,
         screen.client(*_TERMINAL),
         h264.Brush(screen.display) as brush,
     ):
@@ -89,7 +97,7 @@ def units(screen, stream, h264):
     return taken
 
 
-def test_chromium_shows_the_same_bits_as_ffmpeg(house, units) -> None:
+def test_chromium_shows_the_same_bits_as_ffmpeg(house, units, chroma) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     decoder = av.CodecContext.create("h264", "r")
@@ -110,11 +118,14 @@ def test_chromium_shows_the_same_bits_as_ffmpeg(house, units) -> None:
             found = await page.evaluate(
                 _DECODE,
                 [
-                    ["key" if key else "delta", base64.b64encode(unit).decode()]
-                    for key, unit in units
+                    "avc1.f4001f" if chroma == "444" else "avc1.42c01f",
+                    [
+                        ["key" if key else "delta", base64.b64encode(unit).decode()]
+                        for key, unit in units
+                    ],
                 ],
             )
-            assert {form for form, _ in found} == {"I420"}
+            assert {form for form, _ in found} == {"I444" if chroma == "444" else "I420"}
             assert [digest for _, digest in found] == wanted
 
     asyncio.run(main())

@@ -94,7 +94,7 @@ struct Decoded {
   AVColorSpace matrix = AVCOL_SPC_UNSPECIFIED;
   AVColorRange range = AVCOL_RANGE_UNSPECIFIED;
   std::vector<std::uint8_t> luma;
-  std::vector<std::uint8_t> chroma;  // Cb, then Cr, of planar 4:2:0; else empty
+  std::vector<std::uint8_t> chroma;  // Cb, then Cr, of planar 4:2:0 and 4:4:4; else empty
 };
 
 // Fails the test when libavcodec has anything to complain about.
@@ -132,10 +132,13 @@ class Decoder {
       const std::uint8_t* line = frame->data[0] + y * frame->linesize[0];
       decoded.luma.insert(decoded.luma.end(), line, line + frame->width);
     }
-    for (int plane = 1; plane < 3 && decoded.format == AV_PIX_FMT_YUV420P; ++plane) {
-      for (int y = 0; y < frame->height / 2; ++y) {
+    const int divide = decoded.format == AV_PIX_FMT_YUV420P   ? 2
+                       : decoded.format == AV_PIX_FMT_YUV444P ? 1
+                                                              : 0;
+    for (int plane = 1; plane < 3 && divide > 0; ++plane) {
+      for (int y = 0; y < frame->height / divide; ++y) {
         const std::uint8_t* line = frame->data[plane] + y * frame->linesize[plane];
-        decoded.chroma.insert(decoded.chroma.end(), line, line + frame->width / 2);
+        decoded.chroma.insert(decoded.chroma.end(), line, line + frame->width / divide);
       }
     }
     return decoded;

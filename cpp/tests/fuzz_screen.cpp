@@ -59,8 +59,8 @@ class Decoder {
     context_->err_recognition = AV_EF_EXPLODE;
     require(avcodec_open2(context_.get(), codec, nullptr) == 0);
   }
-  void compare(const std::vector<std::uint8_t>& unit, const CpuPlanes& kept, int width,
-               int height) {
+  void compare(const std::vector<std::uint8_t>& unit, const CpuPlanes& kept, int width, int height,
+               Chroma chroma) {
     std::vector<std::uint8_t> padded = unit;
     padded.resize(unit.size() + AV_INPUT_BUFFER_PADDING_SIZE, 0);
     const auto packet = ff::own<ff::Packet>(av_packet_alloc());
@@ -70,8 +70,9 @@ class Decoder {
     require(avcodec_send_packet(context_.get(), packet.get()) == 0);
     require(avcodec_receive_frame(context_.get(), frame.get()) == 0);
     require(frame->width == width && frame->height == height);
+    require(frame->format == (chroma == Chroma::k444 ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_YUV420P));
     for (std::size_t plane = 0; plane < 3; ++plane) {
-      const int divide = plane == 0 ? 1 : 2;
+      const int divide = plane == 0 || chroma == Chroma::k444 ? 1 : 2;
       for (int y = 0; y < height / divide; ++y) {
         require(std::memcmp(frame->data[plane] + y * frame->linesize[plane],
                             kept.data[plane] + y * kept.stride[plane],
@@ -92,7 +93,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const int height = 1 + bytes.below(100);
   StreamConfig config;
   config.crf = bytes.below(52);
-  config.bitrate = 50'000 << bytes.below(12);
+  const int rate = bytes.next();
+  config.bitrate = 50'000 << rate % 12;
+  config.chroma = (rate & 0x80) != 0 ? Chroma::k444 : Chroma::k420;
   EncoderFormat format;
   format.width = (width + 1) & ~1;
   format.height = (height + 1) & ~1;
@@ -146,7 +149,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const EncodeResult result = encoder.encode(screen.planes(), hints);
     const auto* unit = std::get_if<AccessUnit>(&result);
     require(unit != nullptr);
-    decoder.compare(unit->data, encoder.decoded(), format.width, format.height);
+    decoder.compare(unit->data, encoder.decoded(), format.width, format.height, config.chroma);
   }
   return 0;
 }

@@ -129,6 +129,37 @@ TEST_CASE("a block that looks like a mode's prediction is that, and nothing else
   });
 }
 
+TEST_CASE("a block coded in a given mode is what choosing that mode makes of it") {
+  test::on_every_target([] {
+    std::mt19937 random(8);
+    for (int round = 0; round < 400; ++round) {
+      for (const Around4 around :
+           {Around4{true, true, true}, Around4{true, false, false}, Around4{false, true, true},
+            Around4{false, true, false}, Around4{false, false, false}}) {
+        Place chosen;
+        for (auto& byte : chosen.picture) byte = static_cast<std::uint8_t>(random() & 255);
+        Place given = chosen;
+        given.pixels = given.picture.data() + (chosen.pixels - chosen.picture.data());
+        std::array<std::uint8_t, 16> source{};
+        for (auto& byte : source) byte = static_cast<std::uint8_t>(random() & 255);
+        Block4Task task{.source = source.data(),
+                        .source_stride = 4,
+                        .pixels = chosen.pixels,
+                        .stride = Place::kStride,
+                        .around = around,
+                        .quantiser = 10 + round % 42};
+        Block4 levels;
+        Block4 same;
+        const Coded4 coded = code_intra4(task, levels);
+        task.pixels = given.pixels;
+        CHECK(code_intra4_as(coded.mode, task, same) == coded.nonzero);
+        CHECK(same == levels);
+        CHECK(given.picture == chosen.picture);
+      }
+    }
+  });
+}
+
 TEST_CASE("levels bring any block as near as its quantiser promises") {
   test::on_every_target([] {
     std::mt19937 random(7);

@@ -266,9 +266,12 @@ TEST_CASE("the product's ladder ends in our own encoder, then libx264; both work
   std::vector<std::string> notes;
   CHECK(ladder.open(format, {}, notes)->name() == "screen");
   CHECK(format.pixel_format == PixelFormat::kBgra);
-  // What ours cannot do, or x264 does better, is x264's.
   StreamConfig config;
   config.chroma = Chroma::k444;
+  CHECK(ladder.open(format, config, notes)->name() == "screen");
+  CHECK(format.pixel_format == PixelFormat::kBgra);
+  // What x264 does better is x264's.
+  config.preset = "veryfast";
   CHECK(ladder.open(format, config, notes)->name() == "libx264");
   CHECK(format.pixel_format == PixelFormat::kI444);
   config = {};

@@ -28,6 +28,17 @@ StreamConfig quality(double crf) {
   return config;
 }
 
+constexpr std::array kFormats{PixelFormat::kI420, PixelFormat::kI444};
+
+// Luma pixels to one of chroma, along a side.
+int divide_of(const Canvas& canvas) {
+  return canvas.format().pixel_format == PixelFormat::kI444 ? 1 : 2;
+}
+StreamConfig for_canvas(StreamConfig config, const Canvas& canvas) {
+  config.chroma = divide_of(canvas) == 1 ? Chroma::k444 : Chroma::k420;
+  return config;
+}
+
 TileMap tiles_of(const Canvas& canvas, const Rect& rect) {
   TileMap map(canvas.width(), canvas.height());
   map.add(rect);
@@ -52,7 +63,7 @@ bool same_plane(const std::uint8_t* ours, std::ptrdiff_t stride, const std::uint
 class Exact {
  public:
   Exact(const Canvas& canvas, const StreamConfig& config, const Slicing& slicing = {})
-      : session_(std::make_unique<ScreenEncoder>(slicing), canvas, config) {}
+      : session_(std::make_unique<ScreenEncoder>(slicing), canvas, for_canvas(config, canvas)) {}
   Decoded encode(const Canvas& canvas, const TileMap* damage = nullptr, bool keyframe = false,
                  int refine_step = 0) {
     session_.wait_ms(16.7);
@@ -65,11 +76,15 @@ class Exact {
     const int width = decoded->width;
     const int height = decoded->height;
     REQUIRE(same_plane(ours.data[0], ours.stride[0], decoded->luma.data(), width, height));
-    const auto quarter = static_cast<std::ptrdiff_t>(width / 2 * (height / 2));
-    REQUIRE(
-        same_plane(ours.data[1], ours.stride[1], decoded->chroma.data(), width / 2, height / 2));
-    REQUIRE(same_plane(ours.data[2], ours.stride[2], decoded->chroma.data() + quarter, width / 2,
-                       height / 2));
+    const int divide = divide_of(canvas);
+    REQUIRE(decoded->format == (divide == 1 ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_YUV420P));
+    const int chroma_width = width / divide;
+    const int chroma_height = height / divide;
+    const auto second = static_cast<std::ptrdiff_t>(chroma_width * chroma_height);
+    REQUIRE(same_plane(ours.data[1], ours.stride[1], decoded->chroma.data(), chroma_width,
+                       chroma_height));
+    REQUIRE(same_plane(ours.data[2], ours.stride[2], decoded->chroma.data() + second, chroma_width,
+                       chroma_height));
     return std::move(*decoded);
   }
   AccessUnit unit;
@@ -84,8 +99,8 @@ void scroll(Canvas& canvas, const Rect& area, int rows, unsigned seed) {
   const CpuPlanes& planes = canvas.planes();
   for (int plane = 0; plane < 3; ++plane) {
     const auto p = static_cast<std::size_t>(plane);
-    const int shift = plane == 0 ? rows : rows / 2;
-    const int divide = plane == 0 ? 1 : 2;
+    const int divide = plane == 0 ? 1 : divide_of(canvas);
+    const int shift = rows / divide;
     for (int y = area.y / divide; y < area.bottom() / divide - shift; ++y) {
       std::memcpy(planes.data[p] + y * planes.stride[p] + area.x / divide,
                   planes.data[p] + (y + shift) * planes.stride[p] + area.x / divide,
@@ -98,10 +113,11 @@ void scroll(Canvas& canvas, const Rect& area, int rows, unsigned seed) {
 void colour(Canvas& canvas, std::mt19937& random) {
   for (int plane = 1; plane < 3; ++plane) {
     const auto p = static_cast<std::size_t>(plane);
-    for (int y = 0; y < canvas.height() / 2; ++y) {
-      for (int x = 0; x < canvas.width() / 2; x += 8) {
+    const int width = canvas.width() / divide_of(canvas);
+    for (int y = 0; y < canvas.height() / divide_of(canvas); ++y) {
+      for (int x = 0; x < width; x += 8) {
         const int value = static_cast<int>(random() % 200) + 20;
-        for (int i = x; i < std::min(x + 8, canvas.width() / 2); ++i) {
+        for (int i = x; i < std::min(x + 8, width); ++i) {
           canvas.planes().data[p][y * canvas.planes().stride[p] + i] =
               static_cast<std::uint8_t>(value);
         }
@@ -110,55 +126,61 @@ void colour(Canvas& canvas, std::mt19937& random) {
   }
 }
 
-TEST_CASE("what it keeps is what a decoder shows: every kind of change, every quality") {
-  for (const double crf : {10.0, 16.0, 23.0, 30.0, 38.0, 45.0, 51.0}) {
-    CAPTURE(crf);
-    std::mt19937 random(5);
-    Canvas canvas(PixelFormat::kI420, 326, 250);  // neither side whole macroblocks
-    canvas.draw_text(whole(canvas), 1);
-    colour(canvas, random);
-    Exact exact(canvas, quality(crf));
-    exact.encode(canvas);
-    CHECK(exact.unit.keyframe);
-    CHECK(is_idr_access_unit(exact.unit.data));
-    for (unsigned i = 0; i < 60; ++i) {
-      CAPTURE(i);
-      TileMap damage(canvas.width(), canvas.height());
-      int refine_step = 0;
-      switch (i % 6) {
-        case 0: {
-          const Rect cell{static_cast<int>(random() % 300), static_cast<int>(random() % 230), 9,
-                          17};
-          canvas.draw_text(cell, i);
-          damage.add(cell);
-          break;
-        }
-        case 1:
-          scroll(canvas, {32, 16, 240, 220}, static_cast<int>(random() % 40) + 1, i);
-          damage.add({32, 16, 240, 220});
-          break;
-        case 2:
-          refine_step = static_cast<int>(i / 6 % 4) + 1;
-          break;
-        case 3: {
-          const Rect window{static_cast<int>(random() % 200), static_cast<int>(random() % 150), 120,
-                            90};
-          canvas.draw_text(window, 77);
-          damage.add(window);
-          break;
-        }
-        case 4: {
-          unsigned state = i;
-          if (i % 12 == 4) canvas.draw_noise(state);
-          colour(canvas, random);
-          damage.set_all();
-          break;
-        }
-        default:
-          break;  // damage that is none
+void change_in_every_way(PixelFormat format, double crf) {
+  std::mt19937 random(5);
+  Canvas canvas(format, 326, 250);  // neither side whole macroblocks
+  canvas.draw_text(whole(canvas), 1);
+  colour(canvas, random);
+  Exact exact(canvas, quality(crf));
+  exact.encode(canvas);
+  CHECK(exact.unit.keyframe);
+  CHECK(is_idr_access_unit(exact.unit.data));
+  for (unsigned i = 0; i < 60; ++i) {
+    CAPTURE(i);
+    TileMap damage(canvas.width(), canvas.height());
+    int refine_step = 0;
+    switch (i % 6) {
+      case 0: {
+        const Rect cell{static_cast<int>(random() % 300), static_cast<int>(random() % 230), 9, 17};
+        canvas.draw_text(cell, i);
+        damage.add(cell);
+        break;
       }
-      exact.encode(canvas, &damage, i == 40, refine_step);
-      CHECK(exact.unit.keyframe == (i == 40));
+      case 1:
+        scroll(canvas, {32, 16, 240, 220}, static_cast<int>(random() % 40) + 1, i);
+        damage.add({32, 16, 240, 220});
+        break;
+      case 2:
+        refine_step = static_cast<int>(i / 6 % 4) + 1;
+        break;
+      case 3: {
+        const Rect window{static_cast<int>(random() % 200), static_cast<int>(random() % 150), 120,
+                          90};
+        canvas.draw_text(window, 77);
+        damage.add(window);
+        break;
+      }
+      case 4: {
+        unsigned state = i;
+        if (i % 12 == 4) canvas.draw_noise(state);
+        colour(canvas, random);
+        damage.set_all();
+        break;
+      }
+      default:
+        break;  // damage that is none
+    }
+    exact.encode(canvas, &damage, i == 40, refine_step);
+    CHECK(exact.unit.keyframe == (i == 40));
+  }
+}
+
+TEST_CASE("what it keeps is what a decoder shows: every kind of change, every quality") {
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    for (const double crf : {10.0, 16.0, 23.0, 30.0, 38.0, 45.0, 51.0}) {
+      CAPTURE(crf);
+      change_in_every_way(format, crf);
     }
   }
 }
@@ -174,52 +196,59 @@ int slices_of(const AccessUnit& unit) {
 }
 
 TEST_CASE("a large change is cut into slices, a small one is not") {
-  for (int most = 1; most <= 8; ++most) {
-    CAPTURE(most);
-    std::mt19937 random(4);
-    Canvas canvas(PixelFormat::kI420, 326, 250);  // 16 rows of 21 macroblocks
-    canvas.draw_text(whole(canvas), 1);
-    colour(canvas, random);
-    Exact exact(canvas, quality(26), {.most = most, .least_tiles = 20});
-    exact.encode(canvas);
-    CHECK(slices_of(exact.unit) == most);
-    const TileMap all = tiles_of(canvas, whole(canvas));
-    const TileMap none(canvas.width(), canvas.height());
-    for (const int rows : {16, 3, 34, 1, 90, 16}) {
-      CAPTURE(rows);
-      scroll(canvas, whole(canvas), rows, static_cast<unsigned>(rows));
-      exact.encode(canvas, &all, rows == 90);
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    for (int most = 1; most <= 8; ++most) {
+      CAPTURE(most);
+      std::mt19937 random(4);
+      Canvas canvas(format, 326, 250);  // 16 rows of 21 macroblocks
+      canvas.draw_text(whole(canvas), 1);
+      colour(canvas, random);
+      Exact exact(canvas, quality(26), {.most = most, .least_tiles = 20});
+      exact.encode(canvas);
       CHECK(slices_of(exact.unit) == most);
-      exact.encode(canvas, &none, false, 2);
-      const Rect corner{300, 10, 20, 30};
-      canvas.draw_text(corner, static_cast<unsigned>(rows));
-      const TileMap few = tiles_of(canvas, corner);
-      exact.encode(canvas, &few);
-      CHECK(slices_of(exact.unit) == 1);
+      const TileMap all = tiles_of(canvas, whole(canvas));
+      const TileMap none(canvas.width(), canvas.height());
+      for (const int rows : {16, 3, 34, 1, 90, 16}) {
+        CAPTURE(rows);
+        scroll(canvas, whole(canvas), rows, static_cast<unsigned>(rows));
+        exact.encode(canvas, &all, rows == 90);
+        CHECK(slices_of(exact.unit) == most);
+        exact.encode(canvas, &none, false, 2);
+        const Rect corner{300, 10, 20, 30};
+        canvas.draw_text(corner, static_cast<unsigned>(rows));
+        const TileMap few = tiles_of(canvas, corner);
+        exact.encode(canvas, &few);
+        CHECK(slices_of(exact.unit) == 1);
+      }
     }
   }
 }
 
 TEST_CASE("noise at the finest quantiser takes no more bits than a decoder must bear") {
-  std::mt19937 random(8);
-  Canvas canvas(PixelFormat::kI420, 96, 80);
-  Exact exact(canvas, quality(1), {.most = 2, .least_tiles = 4});
-  for (int i = 0; i < 8; ++i) {
-    CAPTURE(i);
-    for (std::size_t plane = 0; plane < 3; ++plane) {
-      const int divide = plane == 0 ? 1 : 2;
-      // Some of it; beside it macroblocks are coded as ever.
-      for (int y = i * 4; y < canvas.height() / divide; ++y) {
-        std::uint8_t* line = canvas.planes().data[plane] + y * canvas.planes().stride[plane];
-        for (int x = i * 4; x < canvas.width() / divide; ++x)
-          line[x] = (random() & 1U) != 0 ? 250 : 5;
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    std::mt19937 random(8);
+    Canvas canvas(format, 96, 80);
+    Exact exact(canvas, quality(1), {.most = 2, .least_tiles = 4});
+    for (int i = 0; i < 8; ++i) {
+      CAPTURE(i);
+      for (std::size_t plane = 0; plane < 3; ++plane) {
+        const int divide = plane == 0 ? 1 : divide_of(canvas);
+        // Some of it; beside it macroblocks are coded as ever.
+        for (int y = i * 4; y < canvas.height() / divide; ++y) {
+          std::uint8_t* line = canvas.planes().data[plane] + y * canvas.planes().stride[plane];
+          for (int x = i * 4; x < canvas.width() / divide; ++x)
+            line[x] = (random() & 1U) != 0 ? 250 : 5;
+        }
       }
+      const Decoded shown = exact.encode(canvas, nullptr, i % 4 == 0);
+      // A.3.1
+      const std::size_t most_bits = format == PixelFormat::kI444 ? 6272 : 3200;
+      constexpr std::size_t kHeaders = 200;
+      CHECK(exact.unit.data.size() < 6 * 5 * most_bits / 8 + kHeaders);
+      if (i == 0) CHECK(test::psnr(canvas, shown) > 90);  // sent as it is
     }
-    const Decoded shown = exact.encode(canvas, nullptr, i % 4 == 0);
-    constexpr std::size_t kMostBits = 3200;
-    constexpr std::size_t kHeaders = 200;
-    CHECK(exact.unit.data.size() < 6 * 5 * kMostBits / 8 + kHeaders);
-    if (i == 0) CHECK(test::psnr(canvas, shown) > 90);  // sent as it is
   }
 }
 
@@ -237,48 +266,52 @@ TEST_CASE("more slices than rows, and all that changed in one row") {
   }
 }
 
-TEST_CASE("BGRA of any size gives the stream of its I420, held pictures included") {
-  for (const auto& [width, height] : {std::pair{1, 1}, {17, 33}, {203, 121}, {320, 240}}) {
-    CAPTURE(width);
-    // So low a ceiling that changes must wait.
-    for (const int bitrate : {200'000'000, 200'000}) {
-      CAPTURE(bitrate);
-      StreamConfig config;
-      config.bitrate = bitrate;
-      std::mt19937 random(3);
-      test::BgraPicture bgra(width, height, 12);
-      YuvPicture i420(PixelFormat::kI420, width, height);
-      ScreenEncoder takes_bgra;
-      ScreenEncoder takes_i420;
-      std::vector<std::string> notes;
-      const int coded_width = i420.coded_width();
-      const int coded_height = i420.coded_height();
-      takes_bgra.open({coded_width, coded_height, PixelFormat::kBgra, width, height}, config,
-                      notes);
-      takes_i420.open({coded_width, coded_height, PixelFormat::kI420}, config, notes);
-      for (int i = 0; i < 12; ++i) {
-        CAPTURE(i);
-        EncodeHints hints;
-        hints.wall_ns = 1'000'000'000 + i * 16'666'667;
-        hints.pts_us = hints.wall_ns / 1000;
-        hints.refine_step = i > 9 ? i - 9 : 0;
-        TileMap damage(width, height);
-        if (i == 0 || i == 4) {
-          bgra.randomize(random);
-          damage.set_all();
-        } else if (hints.refine_step == 0) {
-          const int x = test::uniform(random, 0, width - 1);
-          const int y = test::uniform(random, 0, height - 1);
-          bgra.at(x, y)[i % 3] ^= 0x55;
-          damage.add({x, y, 1, 1});
+TEST_CASE("BGRA of any size gives the stream of its planes, held pictures included") {
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    for (const auto& [width, height] : {std::pair{1, 1}, {17, 33}, {203, 121}, {320, 240}}) {
+      CAPTURE(width);
+      // So low a ceiling that changes must wait.
+      for (const int bitrate : {200'000'000, 200'000}) {
+        CAPTURE(bitrate);
+        StreamConfig config;
+        config.bitrate = bitrate;
+        config.chroma = format == PixelFormat::kI444 ? Chroma::k444 : Chroma::k420;
+        std::mt19937 random(3);
+        test::BgraPicture bgra(width, height, 12);
+        YuvPicture planes(format, width, height);
+        ScreenEncoder takes_bgra;
+        ScreenEncoder takes_planes;
+        std::vector<std::string> notes;
+        const int coded_width = planes.coded_width();
+        const int coded_height = planes.coded_height();
+        takes_bgra.open({coded_width, coded_height, PixelFormat::kBgra, width, height}, config,
+                        notes);
+        takes_planes.open({coded_width, coded_height, format}, config, notes);
+        for (int i = 0; i < 12; ++i) {
+          CAPTURE(i);
+          EncodeHints hints;
+          hints.wall_ns = 1'000'000'000 + i * 16'666'667;
+          hints.pts_us = hints.wall_ns / 1000;
+          hints.refine_step = i > 9 ? i - 9 : 0;
+          TileMap damage(width, height);
+          if (i == 0 || i == 4) {
+            bgra.randomize(random);
+            damage.set_all();
+          } else if (hints.refine_step == 0) {
+            const int x = test::uniform(random, 0, width - 1);
+            const int y = test::uniform(random, 0, height - 1);
+            bgra.at(x, y)[i % 3] ^= 0x55;
+            damage.add({x, y, 1, 1});
+          }
+          hints.damage = &damage;
+          convert_tiles(bgra.planes(), damage, planes);
+          const EncodeResult first = takes_bgra.encode(bgra.planes(), hints);
+          const EncodeResult second = takes_planes.encode(planes.planes(), hints);
+          REQUIRE(std::get<AccessUnit>(first).data == std::get<AccessUnit>(second).data);
         }
-        hints.damage = &damage;
-        convert_tiles(bgra.planes(), damage, i420);
-        const EncodeResult first = takes_bgra.encode(bgra.planes(), hints);
-        const EncodeResult second = takes_i420.encode(i420.planes(), hints);
-        REQUIRE(std::get<AccessUnit>(first).data == std::get<AccessUnit>(second).data);
+        CHECK(bgra.padding_intact());
       }
-      CHECK(bgra.padding_intact());
     }
   }
 }
@@ -316,78 +349,153 @@ TEST_CASE("colour that a scroll by an odd number of rows blurs is sharp again af
   CHECK(chroma_error(shown) < 2.0);
 }
 
-TEST_CASE("every instruction set gives the same bits") {
-  std::vector<std::vector<std::uint8_t>> streams;
-  test::on_every_target([&] {
-    std::mt19937 random(9);
-    Canvas canvas(PixelFormat::kI420, 200, 120);
-    Session session(std::make_unique<ScreenEncoder>(), canvas, quality(23));
-    std::vector<std::uint8_t> stream;
-    for (unsigned i = 0; i < 8; ++i) {
-      canvas.draw_text(whole(canvas), i);
+TEST_CASE("every quantiser, both chroma formats") {
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    for (int crf = 0; crf <= 51; ++crf) {
+      CAPTURE(crf);
+      std::mt19937 random(static_cast<unsigned>(crf));
+      Canvas canvas(format, 98, 66);
+      canvas.draw_text(whole(canvas), 1);
       colour(canvas, random);
-      session.wait_ms(16.7);
-      const AccessUnit unit = session.encode(canvas);
-      stream.insert(stream.end(), unit.data.begin(), unit.data.end());
+      Exact exact(canvas, quality(crf), {.most = 1 + crf % 3, .least_tiles = 4});
+      exact.encode(canvas);
+      unsigned noise = 1;
+      for (unsigned i = 0; i < 4; ++i) {
+        CAPTURE(i);
+        if (i % 2 == 0) {
+          canvas.draw_noise(noise);
+        } else {
+          scroll(canvas, whole(canvas), 7, i);
+        }
+        colour(canvas, random);
+        const TileMap all = tiles_of(canvas, whole(canvas));
+        exact.encode(canvas, &all, i == 2);
+      }
     }
-    streams.push_back(std::move(stream));
-  });
-  CHECK(streams.size() >= 2);
-  for (const auto& stream : streams) CHECK(stream == streams.front());
+  }
+}
+
+TEST_CASE("text that moves in 4:4:4 is copied exactly in all planes, without a residual") {
+  Canvas canvas(PixelFormat::kI444, 640, 368);
+  std::mt19937 random(6);
+  canvas.draw_text(whole(canvas), 1);
+  colour(canvas, random);
+  Exact exact(canvas, quality(23));
+  Decoded before = exact.encode(canvas);
+  const TileMap all = tiles_of(canvas, whole(canvas));
+  for (const auto& [by_x, by_y] : {std::pair{0, 13}, {0, -7}, {5, 0}, {3, 11}, {-9, -1}}) {
+    CAPTURE(by_x);
+    CAPTURE(by_y);
+    // What leaves on one side returns on the other.
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const std::ptrdiff_t stride = canvas.planes().stride[plane];
+      std::uint8_t* pixels = canvas.planes().data[plane];
+      const std::vector<std::uint8_t> old(pixels, pixels + stride * 368);
+      for (int y = 0; y < 368; ++y) {
+        for (int x = 0; x < 640; ++x) {
+          pixels[y * stride + x] = old[static_cast<std::size_t>((y + 368 + by_y) % 368 * stride +
+                                                                (x + 640 + by_x) % 640)];
+        }
+      }
+    }
+    const Decoded shown = exact.encode(canvas, &all);
+    // Far enough from the edges nothing is new.
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const std::uint8_t* now =
+          plane == 0 ? shown.luma.data() : shown.chroma.data() + (plane - 1) * 640 * 368;
+      const std::uint8_t* then =
+          plane == 0 ? before.luma.data() : before.chroma.data() + (plane - 1) * 640 * 368;
+      for (int y = 64; y < 304; ++y)
+        REQUIRE(std::memcmp(now + y * 640 + 64, then + (y + by_y) * 640 + 64 + by_x, 512) == 0);
+    }
+    before = shown;
+  }
+}
+
+TEST_CASE("every instruction set gives the same bits") {
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    std::vector<std::vector<std::uint8_t>> streams;
+    test::on_every_target([&] {
+      std::mt19937 random(9);
+      Canvas canvas(format, 200, 120);
+      Session session(std::make_unique<ScreenEncoder>(), canvas, for_canvas(quality(23), canvas));
+      std::vector<std::uint8_t> stream;
+      for (unsigned i = 0; i < 8; ++i) {
+        canvas.draw_text(whole(canvas), i);
+        colour(canvas, random);
+        session.wait_ms(16.7);
+        const AccessUnit unit = session.encode(canvas);
+        stream.insert(stream.end(), unit.data.begin(), unit.data.end());
+      }
+      streams.push_back(std::move(stream));
+    });
+    CHECK(streams.size() >= 2);
+    for (const auto& stream : streams) CHECK(stream == streams.front());
+  }
 }
 
 TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them") {
-  for (const auto& [width, height] :
-       {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}, {8192, 4320}}) {
-    CAPTURE(width);
-    Canvas canvas(PixelFormat::kI420, width, height);
-    canvas.draw_text(whole(canvas), 3);
-    Exact exact(canvas, quality(23), {.most = 3});
-    exact.encode(canvas);
-    bool seen = false;
-    for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
-      if (const auto sps = parse_sps(nal.bytes)) {
-        seen = true;
-        CHECK(sps->width == width);
-        CHECK(sps->height == height);
-        CHECK(sps->profile_idc == 66);
-        CHECK(sps->max_num_reorder_frames == 0);
-        CHECK(sps->colour == ColourDescription{});
-      }
-      return true;
-    });
-    CHECK(seen);
-    canvas.draw_text({0, 0, width / 2, height}, 4);
-    const TileMap damage = tiles_of(canvas, whole(canvas));
-    exact.encode(canvas, &damage);
-    const Rect last{width - 1, height - 1, 1,
-                    1};  // after as long a run of skipped ones as there is
-    canvas.draw_text(last, 5);
-    const TileMap one = tiles_of(canvas, last);
-    exact.encode(canvas, &one);
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    for (const auto& [width, height] :
+         {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}, {8192, 4320}}) {
+      CAPTURE(width);
+      Canvas canvas(format, width, height);
+      canvas.draw_text(whole(canvas), 3);
+      Exact exact(canvas, quality(23), {.most = 3});
+      exact.encode(canvas);
+      bool seen = false;
+      for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
+        if (const auto sps = parse_sps(nal.bytes)) {
+          seen = true;
+          CHECK(sps->width == width);
+          CHECK(sps->height == height);
+          CHECK(sps->profile_idc == (format == PixelFormat::kI444 ? 244 : 66));
+          CHECK(sps->constraint_flags == (format == PixelFormat::kI444 ? 0 : 0xC0));
+          CHECK(sps->chroma_format_idc == (format == PixelFormat::kI444 ? 3 : 1));
+          CHECK(sps->max_num_reorder_frames == 0);
+          CHECK(sps->colour == ColourDescription{});
+        }
+        return true;
+      });
+      CHECK(seen);
+      canvas.draw_text({0, 0, width / 2, height}, 4);
+      const TileMap damage = tiles_of(canvas, whole(canvas));
+      exact.encode(canvas, &damage);
+      const Rect last{width - 1, height - 1, 1,
+                      1};  // after as long a run of skipped ones as there is
+      canvas.draw_text(last, 5);
+      const TileMap one = tiles_of(canvas, last);
+      exact.encode(canvas, &one);
+    }
   }
 }
 
 TEST_CASE(
     "an unchanged picture is a few bytes, a scroll of known text little more than its new line") {
-  Canvas canvas(PixelFormat::kI420, 1280, 720);
-  canvas.draw_text(whole(canvas), 1);
-  Exact exact(canvas, quality(23));
-  exact.encode(canvas);
-  const std::size_t whole_picture = exact.unit.data.size();
-  const TileMap none(1280, 720);
-  exact.encode(canvas, &none);
-  CHECK(exact.unit.data.size() < 16);
-  const TileMap all = tiles_of(canvas, whole(canvas));
-  exact.encode(canvas, &all);  // damage that is none
-  CHECK(exact.unit.data.size() < 16);
-  for (const int rows : {16, 34, 100}) {
-    CAPTURE(rows);
-    scroll(canvas, whole(canvas), rows, static_cast<unsigned>(rows));
-    exact.encode(canvas, &all);
-    const double new_share = rows / 720.0;
-    CHECK(static_cast<double>(exact.unit.data.size()) <
-          static_cast<double>(whole_picture) * new_share * 1.6 + 2000);
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    Canvas canvas(format, 1280, 720);
+    canvas.draw_text(whole(canvas), 1);
+    Exact exact(canvas, quality(23));
+    exact.encode(canvas);
+    const std::size_t whole_picture = exact.unit.data.size();
+    const TileMap none(1280, 720);
+    exact.encode(canvas, &none);
+    CHECK(exact.unit.data.size() < 16);
+    const TileMap all = tiles_of(canvas, whole(canvas));
+    exact.encode(canvas, &all);  // damage that is none
+    CHECK(exact.unit.data.size() < 16);
+    for (const int rows : {16, 34, 100}) {
+      CAPTURE(rows);
+      scroll(canvas, whole(canvas), rows, static_cast<unsigned>(rows));
+      exact.encode(canvas, &all);
+      const double new_share = rows / 720.0;
+      CHECK(static_cast<double>(exact.unit.data.size()) <
+            static_cast<double>(whole_picture) * new_share * 1.6 + 2000);
+    }
   }
 }
 

@@ -95,6 +95,8 @@ void choose_level(StreamHeader& header) {
                                                   {60, 4177920, 139264, 240000, 511},
                                                   {61, 8355840, 139264, 480000, 511},
                                                   {62, 16711680, 139264, 800000, 511}}};
+  // Table A-2: how many bits the profile makes of one in the level's column MaxBR.
+  const double rate_factor = header.chroma == Chroma::k444 ? 4000.0 : 1000.0;
   const double cols = macroblocks(header.width);
   const double rows = macroblocks(header.height);
   for (const Level& level : kLevels) {
@@ -103,7 +105,7 @@ void choose_level(StreamHeader& header) {
     const double longest_side = std::sqrt(8.0 * level.blocks_per_frame);
     if (cols * rows <= level.blocks_per_frame && cols <= longest_side && rows <= longest_side &&
         cols * rows * header.fps <= level.blocks_per_second &&
-        header.bitrate <= level.kbit_per_second * 1000.0) {
+        header.bitrate <= level.kbit_per_second * rate_factor) {
       return;
     }
   }
@@ -113,10 +115,19 @@ std::vector<std::uint8_t> parameter_sets(const StreamHeader& header) {
   BitWriter sps;
   constexpr int kBaseline = 66;
   constexpr int kConstrained = 0xC0;
-  sps.bits(kBaseline, 8);
-  sps.bits(kConstrained, 8);
+  constexpr int kHigh444Predictive = 244;
+  const bool full_chroma = header.chroma == Chroma::k444;
+  sps.bits(full_chroma ? kHigh444Predictive : kBaseline, 8);
+  sps.bits(full_chroma ? 0 : kConstrained, 8);
   sps.bits(static_cast<std::uint32_t>(header.level_idc), 8);
   sps.ue(0);  // seq_parameter_set_id
+  if (full_chroma) {
+    sps.ue(3);       // chroma_format_idc
+    sps.bit(false);  // separate_colour_plane_flag
+    sps.ue(0);       // bit_depth_luma_minus8
+    sps.ue(0);       // bit_depth_chroma_minus8
+    sps.bits(0, 2);  // qpprime_y_zero_transform_bypass_flag, seq_scaling_matrix_present_flag
+  }
   sps.ue(kFrameNumBits - 4);
   sps.ue(2);  // pic_order_cnt_type: pictures come in the order they are shown
   sps.ue(1);  // max_num_ref_frames
@@ -131,10 +142,11 @@ std::vector<std::uint8_t> parameter_sets(const StreamHeader& header) {
   const auto below = rows * kTile - static_cast<std::uint32_t>(header.height);
   sps.bit(right + below > 0);
   if (right + below > 0) {
+    const std::uint32_t unit = full_chroma ? 1 : 2;  // (7-19) to (7-22)
     sps.ue(0);
-    sps.ue(right / 2);  // in chroma pixels
+    sps.ue(right / unit);
     sps.ue(0);
-    sps.ue(below / 2);
+    sps.ue(below / unit);
   }
   put_vui(sps, header.fps);
   BitWriter pps;

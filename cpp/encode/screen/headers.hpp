@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "encode/screen/slice_bits.hpp"
+#include "frame/config.hpp"
 
 namespace kvm::screen {
 
@@ -14,6 +15,7 @@ struct StreamHeader {
   int height = 0;
   double fps = 60.0;
   int bitrate = 6'000'000;  // bit/s
+  Chroma chroma = Chroma::k420;
   int level_idc = 42;
   int vertical_reach = 511;  // of vectors, full pixels: what the level allows
 };

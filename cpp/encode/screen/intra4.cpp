@@ -24,10 +24,24 @@ namespace kvm::screen::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
+HWY_INLINE int pixel4(const EdgeLine& edge, const Around4& around, unsigned mode, int i) {
+  const Tap tap = tap_of(mode, i % 4, i / 4);
+  const std::uint8_t* at = edge.line() + tap.place;
+  return mode == kIntra4Dc    ? mean_of_edge(edge, around)
+         : tap.line == kAsIs  ? at[0]
+         : tap.line == kMean2 ? (at[0] + at[1] + 1) >> 1
+                              : (at[-1] + 2 * at[0] + at[1] + 2) >> 2;
+}
+
+HWY_INLINE void predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* out) {
+  const EdgeLine edge = edge_of(task);
+  for (int i = 0; i < 16; ++i)
+    out[i] = static_cast<std::uint8_t>(pixel4(edge, task.around, mode, i));
+}
+
 // The best prediction, row by row.
 HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
   const EdgeLine edge = edge_of(task);
-  const std::uint8_t* line = edge.line();
   const unsigned allowed = allowed_modes(task.around);
   Coded4 best{.cost = 1 << 30};
   for (unsigned mode = 0; mode < kIntra4Modes; ++mode) {
@@ -35,12 +49,7 @@ HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
     std::uint8_t prediction[16];
     int cost = task.lambda * (mode == task.predicted_mode ? kKnownModeBits : kOtherModeBits);
     for (int i = 0; i < 16; ++i) {
-      const Tap tap = tap_of(mode, i % 4, i / 4);
-      const std::uint8_t* at = line + tap.place;
-      const int value = mode == kIntra4Dc    ? mean_of_edge(edge, task.around)
-                        : tap.line == kAsIs  ? at[0]
-                        : tap.line == kMean2 ? (at[0] + at[1] + 1) >> 1
-                                             : (at[-1] + 2 * at[0] + at[1] + 2) >> 2;
+      const int value = pixel4(edge, task.around, mode, i);
       prediction[i] = static_cast<std::uint8_t>(value);
       cost += std::abs(value - task.source[i / 4 * task.source_stride + i % 4]);
     }
@@ -119,17 +128,42 @@ HWY_INLINE int difference(Line16 a, Line16 b) {
   return static_cast<int>(sums[0] + sums[1]);
 }
 
-HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
+// The three lines that predictions are made of.
+struct Lines {
+  Line16 here;
+  Line16 mean2;
+  Line16 mean3;
+};
+HWY_INLINE Lines lines_of(const EdgeLine& edge) {
   const Pixels16 d;
-  const EdgeLine edge = edge_of(task);
   const Line16 before = hn::LoadU(d, edge.bytes.data());
   const Line16 here = hn::LoadU(d, edge.bytes.data() + 1);
   const Line16 after = hn::LoadU(d, edge.bytes.data() + 2);
-  const Line16 mean2 = hn::AverageRound(here, after);
   // (a + 2 b + c + 2) >> 2 by two means, the inner one rounded down.
   const Line16 outer =
       hn::Sub(hn::AverageRound(before, after), hn::And(hn::Xor(before, after), hn::Set(d, 1)));
-  const Line16 mean3 = hn::AverageRound(here, outer);
+  return {here, hn::AverageRound(here, after), hn::AverageRound(here, outer)};
+}
+
+HWY_INLINE void predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* out) {
+  const Pixels16 d;
+  const EdgeLine edge = edge_of(task);
+  if (mode == kIntra4Dc) {
+    hn::StoreU(hn::Set(d, mean_of_edge(edge, task.around)), d, out);
+    return;
+  }
+  const Lines lines = lines_of(edge);
+  const auto part = [&](Line16 from, Line line) {
+    return hn::TableLookupBytesOr0(from, hn::LoadU(d, kTaps[mode][line].data()));
+  };
+  hn::StoreU(hn::Or3(part(lines.here, kAsIs), part(lines.mean2, kMean2), part(lines.mean3, kMean3)),
+             d, out);
+}
+
+HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
+  const Pixels16 d;
+  const EdgeLine edge = edge_of(task);
+  const Lines lines = lines_of(edge);
   alignas(16) std::uint8_t wanted[16];
   for (int y = 0; y < 4; ++y) std::memcpy(wanted + 4 * y, task.source + y * task.source_stride, 4);
   const Line16 source = hn::Load(d, wanted);
@@ -149,14 +183,14 @@ HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
     return hn::LoadU(d, kTaps[mode][line].data());
   };
   const auto as_is = [&](unsigned mode) {
-    consider(mode, hn::TableLookupBytes(here, taps(mode, kAsIs)));
+    consider(mode, hn::TableLookupBytes(lines.here, taps(mode, kAsIs)));
   };
   const auto of_three = [&](unsigned mode) {
-    consider(mode, hn::TableLookupBytes(mean3, taps(mode, kMean3)));
+    consider(mode, hn::TableLookupBytes(lines.mean3, taps(mode, kMean3)));
   };
   const auto of_both = [&](unsigned mode) {
-    consider(mode, hn::Or(hn::TableLookupBytesOr0(mean2, taps(mode, kMean2)),
-                          hn::TableLookupBytesOr0(mean3, taps(mode, kMean3))));
+    consider(mode, hn::Or(hn::TableLookupBytesOr0(lines.mean2, taps(mode, kMean2)),
+                          hn::TableLookupBytesOr0(lines.mean3, taps(mode, kMean3))));
   };
   if (task.around.top) {
     as_is(0);
@@ -278,6 +312,12 @@ Coded4 code_intra4_impl(const Block4Task& task, Block4& levels) {
   return coded;
 }
 
+std::uint16_t code_intra4_as_impl(std::uint8_t mode, const Block4Task& task, Block4& levels) {
+  std::uint8_t prediction[16];
+  predict4_as(task, mode, prediction);
+  return code4(task, prediction, levels.data());
+}
+
 }  // namespace kvm::screen::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -285,9 +325,14 @@ HWY_AFTER_NAMESPACE();
 namespace kvm::screen {
 
 HWY_EXPORT(code_intra4_impl);
+HWY_EXPORT(code_intra4_as_impl);
 
 Coded4 code_intra4(const Block4Task& task, Block4& levels) noexcept {
   return HWY_DYNAMIC_DISPATCH(code_intra4_impl)(task, levels);
+}
+
+std::uint16_t code_intra4_as(std::uint8_t mode, const Block4Task& task, Block4& levels) noexcept {
+  return HWY_DYNAMIC_DISPATCH(code_intra4_as_impl)(mode, task, levels);
 }
 
 }  // namespace kvm::screen

@@ -20,7 +20,7 @@ class MacroblockMap {
     bool intra = false;
     Vector vector;
     std::array<std::uint8_t, 16> luma{};  // non-zero levels of each 4×4 block, raster order
-    std::array<std::array<std::uint8_t, 4>, 2> chroma{};
+    std::array<std::array<std::uint8_t, 16>, 2> chroma{};  // 4:2:0 has the first four
     // Intra4x4PredMode of each 4×4 block; DC where there is none (8.3.1.1).
     std::array<std::uint8_t, 16> modes{2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
   };

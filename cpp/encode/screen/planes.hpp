@@ -1,4 +1,4 @@
-// The pictures that the encoder keeps: whole macroblocks, I420.
+// The pictures that the encoder keeps: whole macroblocks, I420 or I444.
 #pragma once
 
 #include <array>
@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "frame/config.hpp"
 #include "frame/frame.hpp"
 
 namespace kvm::screen {
@@ -27,20 +28,25 @@ struct Plane {
   [[nodiscard]] std::uint8_t* at(int x, int y) const noexcept { return data + y * stride + x; }
 };
 
-// Luma, Cb, Cr at multiples of 16 (8 in chroma). Move-only by its buffer.
+// Luma, Cb, Cr at multiples of 16 (8 in the chroma of 4:2:0). Move-only by its buffer.
 class Planes {
  public:
   Planes() = default;
-  Planes(int macroblock_cols, int macroblock_rows) {
+  Planes(int macroblock_cols, int macroblock_rows, Chroma chroma)
+      : chroma_tile_(chroma == Chroma::k444 ? kTile : kTile / 2) {
     const int width = macroblock_cols * kTile;
     const int height = macroblock_rows * kTile;
     // Reads of whole vectors may pass a row's end.
     constexpr std::size_t kTail = 64;
     const auto luma = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-    storage_.assign(luma + luma / 2 + kTail, 0);
+    const int chroma_width = macroblock_cols * chroma_tile_;
+    const int chroma_height = macroblock_rows * chroma_tile_;
+    const auto one_chroma =
+        static_cast<std::size_t>(chroma_width) * static_cast<std::size_t>(chroma_height);
+    storage_.assign(luma + 2 * one_chroma + kTail, 0);
     planes_[0] = {storage_.data(), width, width, height};
-    planes_[1] = {storage_.data() + luma, width / 2, width / 2, height / 2};
-    planes_[2] = {storage_.data() + luma + luma / 4, width / 2, width / 2, height / 2};
+    planes_[1] = {storage_.data() + luma, chroma_width, chroma_width, chroma_height};
+    planes_[2] = {storage_.data() + luma + one_chroma, chroma_width, chroma_width, chroma_height};
   }
   Planes(Planes&&) noexcept = default;
   Planes& operator=(Planes&&) noexcept = default;
@@ -51,9 +57,14 @@ class Planes {
     return {{planes_[0].data, planes_[1].data, planes_[2].data},
             {planes_[0].stride, planes_[1].stride, planes_[2].stride}};
   }
+  // Pixels of a macroblock in a plane, across and down.
+  [[nodiscard]] int tile(std::size_t plane) const noexcept {
+    return plane == 0 ? kTile : chroma_tile_;
+  }
   [[nodiscard]] const Plane& operator[](std::size_t plane) const noexcept { return planes_[plane]; }
 
  private:
+  int chroma_tile_ = kTile / 2;
   std::vector<std::uint8_t> storage_;
   std::array<Plane, 3> planes_;
 };

@@ -14,14 +14,15 @@ namespace kvm {
 namespace screen {
 namespace {
 
-constexpr std::array kFormats{PixelFormat::kBgra, PixelFormat::kI420};
+constexpr std::array kFormats420{PixelFormat::kBgra, PixelFormat::kI420};
+constexpr std::array kFormats444{PixelFormat::kBgra, PixelFormat::kI444};
 // Finer needs levels that Baseline cannot write.
 constexpr int kFinestQuantiser = 10;
 
 // Brings `tiles` of the older picture of a pair up to the newer one.
 void bring_up(const Planes& from, Planes& to, const TileMap& tiles) {
   for (std::size_t plane = 0; plane < 3; ++plane) {
-    const int tile = plane == 0 ? kTile : kTile / 2;
+    const int tile = to.tile(plane);
     tiles.for_each_run([&](int row, int begin, int end) {
       for (int y = row * tile; y < (row + 1) * tile; ++y) {
         std::memcpy(to[plane].at(begin * tile, y), from[plane].at(begin * tile, y),
@@ -44,8 +45,8 @@ UpdateResult ScreenEncoder::update(const RateSettings& rate) {
 }
 
 std::span<const PixelFormat> ScreenEncoder::accepts(Chroma chroma) const {
-  if (chroma == Chroma::k444) return {};
-  return kFormats;
+  if (chroma == Chroma::k444) return kFormats444;
+  return kFormats420;
 }
 
 void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config,
@@ -55,13 +56,16 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
     notes.push_back("preset = \"" + config.preset + "\" has no counterpart in the screen encoder");
   }
   format_ = format;
-  header_ = {
-      .width = format.width, .height = format.height, .fps = config.fps, .bitrate = config.bitrate};
+  header_ = {.width = format.width,
+             .height = format.height,
+             .fps = config.fps,
+             .bitrate = config.bitrate,
+             .chroma = config.chroma};
   choose_level(header_);
   cols_ = (format.width + kTile - 1) / kTile;
   rows_ = (format.height + kTile - 1) / kTile;
-  for (Planes& planes : source_) planes = Planes(cols_, rows_);
-  for (Planes& planes : decoded_) planes = Planes(cols_, rows_);
+  for (Planes& planes : source_) planes = Planes(cols_, rows_, config.chroma);
+  for (Planes& planes : decoded_) planes = Planes(cols_, rows_, config.chroma);
   const bool bgra = format.pixel_format == PixelFormat::kBgra;
   last_changed_ =
       TileMap(bgra ? format.bgra_width : format.width, bgra ? format.bgra_height : format.height);
@@ -82,10 +86,12 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
 void ScreenEncoder::take_source(const CpuPlanes& planes, const TileMap& tiles,
                                 const Planes& to) const {
   if (format_.pixel_format == PixelFormat::kBgra) {
-    convert_tiles(planes, tiles, PixelFormat::kI420, to.as_cpu_planes());
+    const PixelFormat own =
+        header_.chroma == Chroma::k444 ? PixelFormat::kI444 : PixelFormat::kI420;
+    convert_tiles(planes, tiles, own, to.as_cpu_planes());
   } else {
     for (std::size_t plane = 0; plane < 3; ++plane) {
-      const int divide = plane == 0 ? 1 : 2;
+      const int divide = kTile / to.tile(plane);
       tiles.for_each_run([&](int row, int begin, int end) {
         const Rect rect = tiles.run_rect(row, begin, end);
         for (int y = rect.y / divide; y < rect.bottom() / divide; ++y) {
@@ -105,9 +111,9 @@ void ScreenEncoder::repeat_edges(const TileMap& tiles, const Planes& to) const {
   const bool below = format_.height % kTile != 0;
   if (!right && !below) return;
   for (std::size_t plane = 0; plane < 3; ++plane) {
-    const int tile = plane == 0 ? kTile : kTile / 2;
-    const int width = plane == 0 ? format_.width : format_.width / 2;
-    const int height = plane == 0 ? format_.height : format_.height / 2;
+    const int tile = to.tile(plane);
+    const int width = format_.width * tile / kTile;
+    const int height = format_.height * tile / kTile;
     tiles.for_each_run([&](int row, int begin, int end) {
       if (right && end == cols_) {
         for (int y = row * tile; y < std::min((row + 1) * tile, height); ++y) {
@@ -160,6 +166,7 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
   SliceSetup setup{.intra = idr,
                    .quantiser = quantiser,
                    .vertical_reach = header_.vertical_reach,
+                   .chroma = header_.chroma,
                    .source = &source_[current_],
                    .old_source = &source_[old],
                    .reference = &decoded_[old],

@@ -1,4 +1,5 @@
-// Our own H.264 for screens: Constrained Baseline whose cost follows what changed.
+// Our own H.264 for screens, whose cost follows what changed: Constrained Baseline, and High 4:4:4
+// Predictive where chroma is as fine as luma.
 #pragma once
 
 #include <array>

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "encode/screen/patterns.hpp"
+
 namespace kvm::screen {
 namespace {
 
@@ -11,6 +13,11 @@ namespace {
 // two chroma rows and blurs a little. What so many bits would mend is left to refinement: nobody
 // sees it while it moves, and coding it is half the work and half the bits of a scroll.
 constexpr int kChromaBits = 200;
+
+// A.3.1: 128 bits more than a macroblock's pixels have.
+[[nodiscard]] constexpr std::size_t most_bits(Chroma chroma) noexcept {
+  return 128 + 8 * kTile * kTile * (chroma == Chroma::k444 ? 6 : 3) / 2;
+}
 
 [[nodiscard]] int median(int a, int b, int c) noexcept {
   return std::max(std::min(a, b), std::min(std::max(a, b), c));
@@ -28,9 +35,10 @@ void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
 
 SourceBlock SliceCoder::source_at(int col, int row) const noexcept {
   const Planes& source = *setup_.source;
+  const int size = full_chroma() ? kTile : kTile / 2;
   return {.luma = source[0].at(col * kTile, row * kTile),
           .luma_stride = source[0].stride,
-          .chroma = {source[1].at(col * 8, row * 8), source[2].at(col * 8, row * 8)},
+          .chroma = {source[1].at(col * size, row * size), source[2].at(col * size, row * size)},
           .chroma_stride = source[1].stride};
 }
 
@@ -122,7 +130,7 @@ SliceCoder::Begun SliceCoder::begin_macroblock() {
 // Noise at a fine quantiser may take more bits than its pixels do, and more than a decoder must
 // bear: then it is sent as it is (I_PCM, 7.3.5).
 void SliceCoder::end_macroblock(int col, int row, const Begun& begun) {
-  if (out_->bits_since(begun.mark) <= kMostBits) return;
+  if (out_->bits_since(begun.mark) <= most_bits(setup_.chroma)) return;
   out_->take_back(begun.mark);
   skipped_ = begun.skipped;
   written_quantiser_ = begun.written_quantiser;
@@ -131,7 +139,7 @@ void SliceCoder::end_macroblock(int col, int row, const Begun& begun) {
   out_->ue(setup_.intra ? kPcm : kPcm + 5);
   out_->align();
   for (std::size_t plane = 0; plane < 3; ++plane) {
-    const int size = plane == 0 ? kTile : kTile / 2;
+    const int size = setup_.picture->tile(plane);
     const Plane& source = (*setup_.source)[plane];
     const Plane& picture = (*setup_.picture)[plane];
     for (int y = row * size; y < (row + 1) * size; ++y) {
@@ -175,16 +183,24 @@ int SliceCoder::chroma_difference(int col, int row, const SourceBlock& source) c
 
 // Brings what lies at `vector` into the picture, for `count` macroblocks of a row.
 void SliceCoder::predict_inter(int col, int row, int count, Vector vector) const noexcept {
-  const Plane& from = (*setup_.reference)[0];
-  const Plane& to = (*setup_.picture)[0];
-  const std::uint8_t* luma = from.at(col * kTile + vector.x, row * kTile + vector.y);
-  if (count == 1) {
-    copy_block<kTile>(luma, from.stride, to.at(col * kTile, row * kTile), to.stride);
-  } else {
-    for (int y = 0; y < kTile; ++y) {
-      std::memcpy(to.at(col * kTile, row * kTile + y), luma + y * from.stride,
-                  static_cast<std::size_t>(count * kTile));
+  const auto copy = [&](std::size_t plane) {
+    const Plane& from = (*setup_.reference)[plane];
+    const Plane& to = (*setup_.picture)[plane];
+    const std::uint8_t* pixels = from.at(col * kTile + vector.x, row * kTile + vector.y);
+    if (count == 1) {
+      copy_block<kTile>(pixels, from.stride, to.at(col * kTile, row * kTile), to.stride);
+    } else {
+      for (int y = 0; y < kTile; ++y) {
+        std::memcpy(to.at(col * kTile, row * kTile + y), pixels + y * from.stride,
+                    static_cast<std::size_t>(count * kTile));
+      }
     }
+  };
+  copy(0);
+  if (full_chroma()) {
+    copy(1);
+    copy(2);
+    return;
   }
   for (std::size_t plane = 1; plane < 3; ++plane) {
     const Plane& chroma = (*setup_.picture)[plane];
@@ -199,8 +215,8 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
   const Vector vector = inter.vector;
   const SourceBlock source = source_at(col, row);
   residual_.pattern = 0;
-  if (!inter.exact_luma) luma_inter(col, row, source);
-  const bool blurred = !inter.exact_chroma && inter.exact_luma &&
+  if (!inter.exact_luma) luma_inter(0, col, row);
+  const bool blurred = !inter.exact_chroma && inter.exact_luma && !full_chroma() &&
                        chroma_difference(col, row, source) < kChromaBits * lambda_;
   if (!inter.exact_chroma && !blurred) chroma(col, row, source, Rounding::kInter);
 
@@ -216,22 +232,11 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
     ++skipped_;
     return;
   }
-  // Table 9-4, inter: the code for each pattern.
-  static constexpr std::array<std::uint8_t, 48> kPatternCode = [] {
-    constexpr std::array<std::uint8_t, 48> kPatterns{
-        0,  16, 1,  2,  4,  8,  32, 3,  5,  10, 12, 15, 47, 7,  11, 13,
-        14, 6,  9,  31, 35, 37, 42, 44, 33, 34, 36, 40, 39, 43, 45, 46,
-        17, 18, 20, 24, 19, 21, 26, 28, 23, 27, 29, 30, 22, 25, 38, 41};
-    std::array<std::uint8_t, 48> codes{};
-    for (std::size_t i = 0; i < kPatterns.size(); ++i)
-      codes[kPatterns[i]] = static_cast<std::uint8_t>(i);
-    return codes;
-  }();
   write_skip_run();
   out_->ue(0);  // P_L0_16x16
   out_->se(4 * (vector.x - predicted.x));
   out_->se(4 * (vector.y - predicted.y));
-  out_->ue(kPatternCode[residual_.pattern]);
+  out_->ue(inter_code(residual_.pattern, setup_.chroma));
   if (residual_.pattern == 0) return;
   write_quantiser();
   write_residual_blocks(state, around, false);
@@ -240,6 +245,14 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
 
 void SliceCoder::predict_chroma_intra(int col, int row, IntraMode mode,
                                       const Around& around) const noexcept {
+  if (full_chroma()) {  // 8.3.4.5
+    for (std::size_t plane = 1; plane < 3; ++plane) {
+      const Plane& chroma = (*setup_.picture)[plane];
+      std::uint8_t* at = chroma.at(col * kTile, row * kTile);
+      predict_luma(mode, around.available(), at, chroma.stride, at, chroma.stride);
+    }
+    return;
+  }
   for (std::size_t plane = 1; plane < 3; ++plane) {
     const Plane& chroma = (*setup_.picture)[plane];
     std::uint8_t* at = chroma.at(col * 8, row * 8);
@@ -256,7 +269,7 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
   predict_luma(intra.mode, around.available(), pixels, luma.stride, pixels, luma.stride);
   predict_chroma_intra(col, row, intra.mode, around);
   residual_.pattern = 0;
-  luma_intra(col, row, source);
+  luma_intra(0, col, row);
   chroma(col, row, source, Rounding::kIntra);
 
   State& state = map_->code(col, row, true, {}, quantiser_);
@@ -266,7 +279,7 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
                              4 * (residual_.pattern >> 4) +
                              ((residual_.pattern & 15U) != 0 ? 12U : 0U);
   out_->ue(setup_.intra ? type : type + 5);
-  out_->ue(chroma_mode_number(intra.mode));
+  if (!full_chroma()) out_->ue(chroma_mode_number(intra.mode));
   write_quantiser();
   write_residual_blocks(state, around, true);
   end_macroblock(col, row, begun);

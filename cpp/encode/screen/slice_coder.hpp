@@ -29,7 +29,8 @@ struct SliceSetup {
   int first_row = 0;   // the slice begins with this row of macroblocks
   bool intra = false;  // an IDR picture
   int quantiser = 26;
-  int vertical_reach = 0;              // of vectors, full pixels: what the level allows
+  int vertical_reach = 0;  // of vectors, full pixels: what the level allows
+  Chroma chroma = Chroma::k420;
   const Planes* source = nullptr;      // as the picture should look
   const Planes* old_source = nullptr;  // what the reference was coded from
   const Planes* reference = nullptr;   // the decoder's last picture
@@ -56,7 +57,6 @@ class SliceCoder {
 
  private:
   static constexpr std::size_t kMacroblockBytes = 4096;  // more than any macroblock can take
-  static constexpr std::size_t kMostBits = 3200;         // that it may take (A.3.1)
 
   using State = MacroblockMap::State;
   struct Around {  // neighbours of the macroblock in hand; null = outside the slice
@@ -67,12 +67,16 @@ class SliceCoder {
       return {left != nullptr, top != nullptr};
     }
   };
+  struct LumaLevels {
+    LumaBlocks blocks;
+    Block4 dc;  // Intra_16x16 only
+    Occupied<16> used;
+  };
   struct Residual {  // levels of the macroblock in hand
-    LumaBlocks luma;
-    ChromaBlocks chroma;
-    Block4 luma_dc;  // Intra_16x16 only
+    LumaLevels luma;
+    std::array<LumaLevels, 2> full_chroma;  // 4:4:4: Cb and Cr, coded as luma is
+    ChromaBlocks chroma;                    // 4:2:0
     std::array<ChromaDc, 2> chroma_dc;
-    Occupied<16> luma_used;
     Occupied<8> chroma_used;  // AC
     unsigned pattern = 0;     // CodedBlockPatternLuma | CodedBlockPatternChroma << 4
   };
@@ -106,9 +110,19 @@ class SliceCoder {
   [[nodiscard]] Around around(int col, int row) const noexcept;
   [[nodiscard]] static Vector predicted_vector(const Around& around) noexcept;
   [[nodiscard]] static Vector skip_vector(const Around& around) noexcept;
+  [[nodiscard]] bool full_chroma() const noexcept { return setup_.chroma == Chroma::k444; }
+  // Planes that are coded as luma is.
+  [[nodiscard]] std::size_t luma_planes() const noexcept { return full_chroma() ? 3 : 1; }
+  [[nodiscard]] LumaLevels& levels_of(std::size_t plane) noexcept {
+    return plane == 0 ? residual_.luma : residual_.full_chroma[plane - 1];
+  }
+  [[nodiscard]] int quantiser_of(std::size_t plane) const noexcept {
+    return plane == 0 ? quantiser_ : chroma_quantiser(quantiser_);
+  }
   [[nodiscard]] bool allowed(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] SourceBlock source_at(int col, int row) const noexcept;
   [[nodiscard]] bool exact_chroma(int col, int row, Vector vector) const noexcept;
+  [[nodiscard]] bool exact_full_chroma(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] std::optional<Vector> find_exact(int col, int row,
                                                  std::span<const Vector> candidates) const noexcept;
   [[nodiscard]] int moved_together(int col, int end, int row, Vector vector) const noexcept;
@@ -130,11 +144,13 @@ class SliceCoder {
   [[nodiscard]] bool code_intra4(int col, int row, IntraMode chroma_mode, int limit,
                                  const Around& around);
   void predict_chroma_intra(int col, int row, IntraMode mode, const Around& around) const noexcept;
-  // Levels from source and the prediction that stands in the picture; then adds them to it.
-  void luma_inter(int col, int row, const SourceBlock& source);
-  [[nodiscard]] bool luma_levels(const std::uint8_t* prediction, std::ptrdiff_t stride,
-                                 const SourceBlock& source);
-  void luma_intra(int col, int row, const SourceBlock& source);
+  // Levels from source and the prediction that stands in the picture; then adds them to it. Luma,
+  // and in 4:4:4 any plane.
+  void luma_inter(std::size_t plane, int col, int row);
+  // The 8×8 blocks whose levels are kept, as CodedBlockPatternLuma; all others hold none.
+  [[nodiscard]] unsigned luma_levels(std::size_t plane, int col, int row,
+                                     const std::uint8_t* prediction, std::ptrdiff_t stride);
+  void luma_intra(std::size_t plane, int col, int row);
   void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
   // Brackets around what one macroblock writes.
   struct Begun {
@@ -147,7 +163,10 @@ class SliceCoder {
   void write_skip_run();
   void write_quantiser();
   void write_residual_blocks(State& state, const Around& around, bool intra);
+  template <std::size_t kPlane>
   void write_luma_block(State& state, const Around& around, std::size_t block, bool intra);
+  template <std::size_t kPlane>
+  void write_luma(State& state, const Around& around, bool intra);
   void write_chroma_block(State& state, const Around& around, std::size_t plane, std::size_t block);
 
   MacroblockMap* map_;

@@ -39,6 +39,16 @@ template <std::size_t kCount>
   return all != 0;
 }
 
+// How many levels of each block of a plane are not 0.
+template <std::size_t kPlane, typename State>
+[[nodiscard]] auto& counts_of(State& state) noexcept {
+  if constexpr (kPlane == 0) {
+    return state.luma;
+  } else {
+    return state.chroma[kPlane - 1];
+  }
+}
+
 // 9.2.1: nC from the numbers left and above; -1 = that block is outside the picture.
 [[nodiscard]] int mean_of(int left, int top) noexcept {
   if (left >= 0 && top >= 0) return (left + top + 1) >> 1;
@@ -47,21 +57,24 @@ template <std::size_t kCount>
 
 }  // namespace
 
-void SliceCoder::luma_inter(int col, int row, const SourceBlock& source) {
-  const Plane& plane = (*setup_.picture)[0];
-  std::uint8_t* pixels = plane.at(col * kTile, row * kTile);
-  if (luma_levels(pixels, plane.stride, source))
-    add_luma(residual_.luma, nullptr, quantiser_, pixels, plane.stride);
+void SliceCoder::luma_inter(std::size_t plane, int col, int row) {
+  const Plane& picture = (*setup_.picture)[plane];
+  std::uint8_t* pixels = picture.at(col * kTile, row * kTile);
+  const unsigned kept = luma_levels(plane, col, row, pixels, picture.stride);
+  if (kept == 0) return;
+  residual_.pattern |= kept;
+  add_luma(levels_of(plane).blocks, nullptr, quantiser_of(plane), pixels, picture.stride);
 }
 
-// The levels between source and `prediction`; false: none is worth its bits.
-bool SliceCoder::luma_levels(const std::uint8_t* prediction, std::ptrdiff_t stride,
-                             const SourceBlock& source) {
-  LumaBlocks& blocks = residual_.luma;
-  forward_luma(source.luma, source.luma_stride, prediction, stride, blocks);
-  Occupied<16>& used = residual_.luma_used;
-  quantise(blocks, quantiser_, Rounding::kInter, used);
-  if (!any_of(used)) return false;
+unsigned SliceCoder::luma_levels(std::size_t plane, int col, int row,
+                                 const std::uint8_t* prediction, std::ptrdiff_t stride) {
+  const Plane& source = (*setup_.source)[plane];
+  LumaBlocks& blocks = levels_of(plane).blocks;
+  forward_luma(source.at(col * kTile, row * kTile), source.stride, prediction, stride, blocks);
+  Occupied<16>& used = levels_of(plane).used;
+  quantise(blocks, quantiser_of(plane), Rounding::kInter, used);
+  if (!any_of(used)) return 0;
+  unsigned kept = 0;
   int total = 0;
   for (std::size_t eighth = 0; eighth < 4; ++eighth) {
     int score = 0;
@@ -69,13 +82,14 @@ bool SliceCoder::luma_levels(const std::uint8_t* prediction, std::ptrdiff_t stri
       score += worth(used.nonzero[raster(i)], used.large[raster(i)]);
     if (score >= kWorthBlock8) {
       total += score;
-      residual_.pattern |= 1U << eighth;
+      kept |= 1U << eighth;
       continue;
     }
     for (std::size_t i = eighth * 4; i < eighth * 4 + 4; ++i) clear_block(blocks, used, raster(i));
   }
-  if (total < kWorthMacroblock) residual_.pattern &= ~15U;
-  return (residual_.pattern & 15U) != 0;
+  if (total >= kWorthMacroblock) return kept;
+  used.nonzero.fill(0);
+  return 0;
 }
 
 bool SliceCoder::code_skip(int col, int row, Vector vector) {
@@ -87,7 +101,7 @@ bool SliceCoder::code_skip(int col, int row, Vector vector) {
   if (difference16(source.luma, source.luma_stride, luma, reference.stride, limit) > limit)
     return false;
   residual_.pattern = 0;
-  if (luma_levels(luma, reference.stride, source)) return false;
+  if (luma_levels(0, col, row, luma, reference.stride) != 0) return false;
   predict_inter(col, row, 1, vector);
   chroma(col, row, source, Rounding::kInter);
   if (residual_.pattern != 0) return false;
@@ -96,22 +110,35 @@ bool SliceCoder::code_skip(int col, int row, Vector vector) {
   return true;
 }
 
-void SliceCoder::luma_intra(int col, int row, const SourceBlock& source) {
-  const Plane& plane = (*setup_.picture)[0];
-  std::uint8_t* pixels = plane.at(col * kTile, row * kTile);
-  LumaBlocks& blocks = residual_.luma;
-  forward_luma(source.luma, source.luma_stride, pixels, plane.stride, blocks);
-  residual_.luma_dc = blocks.at[0];
-  blocks.at[0].fill(0);
-  quantise(blocks, quantiser_, Rounding::kIntra, residual_.luma_used);
-  quantise_luma_dc(residual_.luma_dc, quantiser_);
-  if (any_of(residual_.luma_used)) residual_.pattern |= 15U;
-  Block4 dc = residual_.luma_dc;
-  dequantise_luma_dc(dc, quantiser_);
-  add_luma(blocks, dc.data(), quantiser_, pixels, plane.stride);
+void SliceCoder::luma_intra(std::size_t plane, int col, int row) {
+  const Plane& source = (*setup_.source)[plane];
+  const Plane& picture = (*setup_.picture)[plane];
+  const int quantiser = quantiser_of(plane);
+  std::uint8_t* pixels = picture.at(col * kTile, row * kTile);
+  LumaLevels& levels = levels_of(plane);
+  forward_luma(source.at(col * kTile, row * kTile), source.stride, pixels, picture.stride,
+               levels.blocks);
+  levels.dc = levels.blocks.at[0];
+  levels.blocks.at[0].fill(0);
+  quantise(levels.blocks, quantiser, Rounding::kIntra, levels.used);
+  quantise_luma_dc(levels.dc, quantiser);
+  if (any_of(levels.used)) residual_.pattern |= 15U;
+  Block4 dc = levels.dc;
+  dequantise_luma_dc(dc, quantiser);
+  add_luma(levels.blocks, dc.data(), quantiser, pixels, picture.stride);
 }
 
 void SliceCoder::chroma(int col, int row, const SourceBlock& source, Rounding rounding) {
+  if (full_chroma()) {
+    for (std::size_t plane = 1; plane < 3; ++plane) {
+      if (rounding == Rounding::kIntra) {
+        luma_intra(plane, col, row);
+      } else {
+        luma_inter(plane, col, row);
+      }
+    }
+    return;
+  }
   const int quantiser = chroma_quantiser(quantiser_);
   const Planes& picture = *setup_.picture;
   const std::array<std::uint8_t*, 2> pixels{picture[1].at(col * 8, row * 8),
@@ -146,22 +173,43 @@ void SliceCoder::chroma(int col, int row, const SourceBlock& source, Rounding ro
   add_chroma(blocks, dc.data(), quantiser, pixels, stride);
 }
 
+// 9.2.1: contexts count levels of the same plane.
+template <std::size_t kPlane>
 void SliceCoder::write_luma_block(State& state, const Around& around, std::size_t block,
                                   bool intra) {
-  const int left = block % 4 > 0            ? state.luma[block - 1]
-                   : around.left != nullptr ? around.left->luma[block + 3]
+  std::array<std::uint8_t, 16>& counts = counts_of<kPlane>(state);
+  const int left = block % 4 > 0            ? counts[block - 1]
+                   : around.left != nullptr ? counts_of<kPlane>(*around.left)[block + 3]
                                             : -1;
-  const int top = block >= 4              ? state.luma[block - 4]
-                  : around.top != nullptr ? around.top->luma[block + 12]
+  const int top = block >= 4              ? counts[block - 4]
+                  : around.top != nullptr ? counts_of<kPlane>(*around.top)[block + 12]
                                           : -1;
-  state.luma[block] = static_cast<std::uint8_t>(
-      write_residual(*out_, {&residual_.luma.at[0][block], 16, residual_.luma_used.nonzero[block]},
+  const LumaLevels& levels = levels_of(kPlane);
+  counts[block] = static_cast<std::uint8_t>(
+      write_residual(*out_, {&levels.blocks.at[0][block], 16, levels.used.nonzero[block]},
                      intra ? BlockKind::kAc : BlockKind::kWhole, mean_of(left, top)));
+}
+
+// residual_luma() (7.3.5.3.1), in 4:4:4 of Cb and Cr too.
+template <std::size_t kPlane>
+void SliceCoder::write_luma(State& state, const Around& around, bool intra) {
+  if (intra) {
+    const Block4& dc = levels_of(kPlane).dc;
+    BlockLevels block{dc.data(), 1, 0};
+    for (std::uint32_t i = 0; i < 16; ++i) block.nonzero |= dc[kZigzag[i]] != 0 ? 1U << i : 0U;
+    const int left = around.left != nullptr ? counts_of<kPlane>(*around.left)[3] : -1;
+    const int top = around.top != nullptr ? counts_of<kPlane>(*around.top)[12] : -1;
+    write_residual(*out_, block, BlockKind::kWhole, mean_of(left, top));
+  }
+  for (std::size_t i = 0; i < 16; ++i) {
+    if ((residual_.pattern >> i / 4 & 1U) != 0)
+      write_luma_block<kPlane>(state, around, raster(i), intra);
+  }
 }
 
 void SliceCoder::write_chroma_block(State& state, const Around& around, std::size_t plane,
                                     std::size_t block) {
-  std::array<std::uint8_t, 4>& counts = state.chroma[plane];
+  std::array<std::uint8_t, 16>& counts = state.chroma[plane];
   const int left = block % 2 > 0            ? counts[block - 1]
                    : around.left != nullptr ? around.left->chroma[plane][block + 1]
                                             : -1;
@@ -175,16 +223,11 @@ void SliceCoder::write_chroma_block(State& state, const Around& around, std::siz
 }
 
 void SliceCoder::write_residual_blocks(State& state, const Around& around, bool intra) {
-  if (intra) {
-    BlockLevels block{residual_.luma_dc.data(), 1, 0};
-    for (std::uint32_t i = 0; i < 16; ++i)
-      block.nonzero |= residual_.luma_dc[kZigzag[i]] != 0 ? 1U << i : 0U;
-    const int left = around.left != nullptr ? around.left->luma[3] : -1;
-    const int top = around.top != nullptr ? around.top->luma[12] : -1;
-    write_residual(*out_, block, BlockKind::kWhole, mean_of(left, top));
-  }
-  for (std::size_t i = 0; i < 16; ++i) {
-    if ((residual_.pattern >> i / 4 & 1U) != 0) write_luma_block(state, around, raster(i), intra);
+  write_luma<0>(state, around, intra);
+  if (full_chroma()) {
+    write_luma<1>(state, around, intra);
+    write_luma<2>(state, around, intra);
+    return;
   }
   if (residual_.pattern >> 4 == 0) return;
   for (const ChromaDc& dc : residual_.chroma_dc) {

@@ -30,6 +30,18 @@ bool SliceCoder::allowed(int col, int row, Vector vector) const noexcept {
   return x >= 0 && y >= 0 && x <= (map_->cols() - 1) * kTile && y <= (map_->rows() - 1) * kTile;
 }
 
+bool SliceCoder::exact_full_chroma(int col, int row, Vector vector) const noexcept {
+  for (std::size_t plane = 1; plane < 3; ++plane) {
+    const Plane& now = (*setup_.source)[plane];
+    const Plane& old = (*setup_.old_source)[plane];
+    if (!equal_block<kTile>(now.at(col * kTile, row * kTile), now.stride,
+                            old.at(col * kTile + vector.x, row * kTile + vector.y), old.stride)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 bool SliceCoder::exact_chroma(int col, int row, Vector vector) const noexcept {
   if (((vector.x | vector.y) & 1) != 0) return false;
   const SourceBlock source = source_at(col, row);
@@ -50,7 +62,8 @@ std::optional<Vector> SliceCoder::find_exact(int col, int row,
   for (const Vector vector : candidates) {
     if (allowed(col, row, vector) &&
         equal_block<16>(source.luma, source.luma_stride,
-                        old.at(col * kTile + vector.x, row * kTile + vector.y), old.stride)) {
+                        old.at(col * kTile + vector.x, row * kTile + vector.y), old.stride) &&
+        (!full_chroma() || exact_full_chroma(col, row, vector))) {
       return vector;
     }
   }
@@ -60,15 +73,17 @@ std::optional<Vector> SliceCoder::find_exact(int col, int row,
 // How many macroblocks from `col` on, `end` at most, came along with the first.
 int SliceCoder::moved_together(int col, int end, int row, Vector vector) const noexcept {
   constexpr int kMost = 8;  // two cache lines of each row
-  const Plane& now = (*setup_.source)[0];
-  const Plane& old = (*setup_.old_source)[0];
   int count = std::min(end - col, kMost);
   while (count > 1 && !allowed(col + count - 1, row, vector)) --count;
-  for (int y = row * kTile; y < (row + 1) * kTile; ++y) {
-    const std::uint8_t* a = now.at(col * kTile, y);
-    const std::uint8_t* b = old.at(col * kTile + vector.x, y + vector.y);
-    for (int i = 1; i < count; ++i) {
-      if (std::memcmp(a + i * kTile, b + i * kTile, kTile) != 0) count = i;
+  for (std::size_t plane = 0; plane < luma_planes(); ++plane) {
+    const Plane& now = (*setup_.source)[plane];
+    const Plane& old = (*setup_.old_source)[plane];
+    for (int y = row * kTile; y < (row + 1) * kTile; ++y) {
+      const std::uint8_t* a = now.at(col * kTile, y);
+      const std::uint8_t* b = old.at(col * kTile + vector.x, y + vector.y);
+      for (int i = 1; i < count; ++i) {
+        if (std::memcmp(a + i * kTile, b + i * kTile, kTile) != 0) count = i;
+      }
     }
   }
   return count;
@@ -162,10 +177,11 @@ int SliceCoder::code_changed(int col, int end, int row) {
     predict_inter(col, row, count, *vector);
     for (int i = col; i < col + count; ++i) {
       map_->changed(i, row, false);
-      code_inter(
-          i, row,
-          {.vector = *vector, .exact_luma = true, .exact_chroma = exact_chroma(i, row, *vector)},
-          around(i, row));
+      code_inter(i, row,
+                 {.vector = *vector,
+                  .exact_luma = true,
+                  .exact_chroma = full_chroma() || exact_chroma(i, row, *vector)},
+                 around(i, row));
     }
     return count;
   }
