@@ -1,7 +1,7 @@
 // What the software encoders cost on recorded pictures, and what they make of them.
 //
 //   bench_encode FILE WIDTH HEIGHT [--damage FILE] [--crf N,N…] [--passes N] [--timed N]
-//                [--only NAME] [--pictures N] [--streams DIRECTORY] [--once]
+//                [--chroma 420|444] [--only NAME] [--pictures N] [--streams DIRECTORY] [--once]
 //
 // FILE: raw B G R X pictures without padding, one after the other. The damage file has a line for
 // each of them: "x,y,width,height" of the rectangles that the X server reported since the one
@@ -16,8 +16,8 @@
 // the tiles that differ from the picture before. The first two pictures, an IDR and what it left to
 // do, are left out of all figures.
 //
-// --streams: write what was coded, and the truth as I420. --once: code once with the damage known
-// and print nothing, for callgrind.
+// --streams: write what was coded, and the truth as I420 or I444. --once: code once with the damage
+// known and print nothing, for callgrind.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -76,6 +76,7 @@ struct Options {
   std::vector<double> crfs{23};
   int passes = 5;
   double timed_crf = -1;  // < 0: all
+  Chroma chroma = Chroma::k420;
   std::string only;
   std::size_t most_pictures = SIZE_MAX;
   std::string streams;
@@ -106,6 +107,9 @@ Options parse(int argc, char** argv) {
       options.passes = std::stoi(value);
     } else if (key == "--timed") {
       options.timed_crf = std::stod(value);
+    } else if (key == "--chroma") {
+      if (value != "420" && value != "444") throw std::invalid_argument("--chroma: 420 or 444");
+      options.chroma = value == "444" ? Chroma::k444 : Chroma::k420;
     } else if (key == "--only") {
       options.only = value;
     } else if (key == "--pictures") {
@@ -207,9 +211,13 @@ struct Pass {  // means of a P picture
 // One encoder over the sequence.
 class Run {
  public:
-  Run(const Sequence& sequence, const Contestant& contestant, double crf)
-      : sequence_(sequence), contestant_(contestant), encoder_(contestant.make()) {
+  Run(const Sequence& sequence, const Contestant& contestant, double crf, Chroma chroma)
+      : sequence_(sequence),
+        contestant_(contestant),
+        planar_(chroma == Chroma::k444 ? PixelFormat::kI444 : PixelFormat::kI420),
+        encoder_(contestant.make()) {
     StreamConfig config;
+    config.chroma = chroma;
     config.use_hardware_encoder = false;
     config.crf = crf;
     config.bitrate = kCeiling;
@@ -221,8 +229,8 @@ class Run {
     }
     std::vector<std::string> notes;
     encoder_->open(format, config, notes);
-    input_ = YuvPicture(is_bgra() ? PixelFormat::kI420 : contestant.format, sequence.width(),
-                        sequence.height());
+    input_ =
+        YuvPicture(is_bgra() ? planar_ : contestant.format, sequence.width(), sequence.height());
   }
 
   [[nodiscard]] Pass time(Known known) {
@@ -241,7 +249,7 @@ class Run {
 
   // Bytes of a P picture. `stream`, `truth`: where to write both, or null.
   [[nodiscard]] double judge(Judge& judge, std::ofstream* stream, std::ofstream* truth) {
-    YuvPicture original(PixelFormat::kI420, sequence_.width(), sequence_.height());
+    YuvPicture original(planar_, sequence_.width(), sequence_.height());
     double bytes = 0;
     for (std::size_t i = 0; i < sequence_.count(); ++i) {
       const TileMap changed = search(sequence_, i, Known::kDamage);
@@ -277,7 +285,7 @@ class Run {
   }
   static void write_picture(std::ofstream& file, const YuvPicture& picture) {
     for (std::size_t plane = 0; plane < 3; ++plane) {
-      const int divide = plane == 0 ? 1 : 2;
+      const int divide = plane == 0 || picture.format() == PixelFormat::kI444 ? 1 : 2;
       for (int y = 0; y < picture.coded_height() / divide; ++y) {
         write(file, picture.planes().data[plane] + y * picture.planes().stride[plane],
               static_cast<std::size_t>(picture.coded_width() / divide));
@@ -287,6 +295,7 @@ class Run {
 
   const Sequence& sequence_;
   const Contestant& contestant_;
+  PixelFormat planar_;  // of the truth
   std::unique_ptr<Encoder> encoder_;
   YuvPicture input_;
 };
@@ -321,10 +330,11 @@ void compare(const Sequence& sequence, const std::vector<Contestant>& all, const
     const bool timed = options.timed_crf < 0 || options.timed_crf == crf;
     for (int pass = 0; timed && pass < options.passes; ++pass) {
       for (std::size_t i = 0; i < all.size(); ++i) {
-        const Pass known = Run(sequence, all[i], crf).time(Known::kDamage);
+        const Pass known = Run(sequence, all[i], crf, options.chroma).time(Known::kDamage);
         times[i].known_ms.push_back(known.cpu_ms);
         times[i].wall_ms.push_back(known.wall_ms);
-        times[i].whole_ms.push_back(Run(sequence, all[i], crf).time(Known::kNothing).cpu_ms);
+        times[i].whole_ms.push_back(
+            Run(sequence, all[i], crf, options.chroma).time(Known::kNothing).cpu_ms);
       }
     }
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -335,9 +345,9 @@ void compare(const Sequence& sequence, const std::vector<Contestant>& all, const
         stream.open(options.streams + "/" + std::to_string(i) + ".h264", std::ios::binary);
         if (i == 0) truth.open(options.streams + "/truth.yuv", std::ios::binary);
       }
-      Judge judge;
+      Judge judge(options.chroma);
       const double bytes =
-          Run(sequence, all[i], crf)
+          Run(sequence, all[i], crf, options.chroma)
               .judge(judge, writes ? &stream : nullptr, writes && i == 0 ? &truth : nullptr);
       std::printf("| %s | %g | %.4f | %.4f | %.4f | %.4f | %.3f | %.3f | %.3f | %.5f |\n",
                   all[i].name.c_str(), crf, median(times[i].known_ms), median(times[i].whole_ms),
@@ -355,14 +365,14 @@ int main(int argc, char** argv) {
   try {
     const Options options = parse(argc, argv);
     const Sequence sequence(options);
-    std::vector<Contestant> all = contestants();
+    std::vector<Contestant> all = contestants(options.chroma);
     if (!options.only.empty()) {
       std::erase_if(all, [&](const Contestant& one) { return one.name != options.only; });
       if (all.empty()) throw std::invalid_argument("no encoder is called " + options.only);
     }
     if (options.once) {
       for (const Contestant& one : all) {
-        (void)Run(sequence, one, options.crfs.front()).time(Known::kDamage);
+        (void)Run(sequence, one, options.crfs.front(), options.chroma).time(Known::kDamage);
       }
     } else {
       compare(sequence, all, options);

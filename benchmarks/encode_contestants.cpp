@@ -19,6 +19,7 @@ namespace kvm::bench {
 namespace {
 
 constexpr std::array kNv12Only{PixelFormat::kNv12};
+constexpr std::array kI444Only{PixelFormat::kI444};
 
 // What all encoders at a constant quantiser have in common.
 class ConstantQuantiser : public Encoder {
@@ -35,7 +36,8 @@ class LibavcodecX264 final : public ConstantQuantiser {
   LibavcodecX264(const char* preset, const char* parameters)
       : preset_(preset), parameters_(parameters) {}
   [[nodiscard]] std::string_view name() const override { return "libx264"; }
-  [[nodiscard]] std::span<const PixelFormat> accepts(Chroma /*chroma*/) const override {
+  [[nodiscard]] std::span<const PixelFormat> accepts(Chroma chroma) const override {
+    if (chroma == Chroma::k444) return kI444Only;
     return kNv12Only;
   }
   void open(const EncoderFormat& format, const StreamConfig& config,
@@ -46,7 +48,8 @@ class LibavcodecX264 final : public ConstantQuantiser {
     context_ = ff::own<ff::Context>(avcodec_alloc_context3(codec));
     context_->width = format.width;
     context_->height = format.height;
-    context_->pix_fmt = AV_PIX_FMT_NV12;
+    const bool full_chroma = config.chroma == Chroma::k444;
+    context_->pix_fmt = full_chroma ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_NV12;
     context_->time_base = {1, 60};
     context_->framerate = {60, 1};
     context_->gop_size = 1 << 30;
@@ -61,7 +64,8 @@ class LibavcodecX264 final : public ConstantQuantiser {
     ff::check(avcodec_open2(context_.get(), codec, options.out()), "libx264 cannot be opened", log);
     frame_ = ff::own<ff::Frame>(av_frame_alloc());
     packet_ = ff::own<ff::Packet>(av_packet_alloc());
-    luma_bytes_ = static_cast<std::size_t>(format.height);
+    const auto rows = static_cast<std::size_t>(format.height);
+    rows_ = full_chroma ? std::vector{rows, rows, rows} : std::vector{rows, rows / 2};
   }
   [[nodiscard]] EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) override {
     av_frame_unref(frame_.get());
@@ -71,10 +75,10 @@ class LibavcodecX264 final : public ConstantQuantiser {
     frame_->pts = next_++;
     frame_->pict_type = hints.keyframe ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_NONE;
     // References without an owner: libavcodec would copy the whole picture otherwise.
-    for (std::size_t i = 0; i < 2; ++i) {
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
       frame_->data[i] = planes.data[i];
       frame_->linesize[i] = static_cast<int>(planes.stride[i]);
-      const std::size_t bytes = static_cast<std::size_t>(planes.stride[i]) * luma_bytes_ / (i + 1);
+      const std::size_t bytes = static_cast<std::size_t>(planes.stride[i]) * rows_[i];
       frame_->buf[i] =
           av_buffer_create(planes.data[i], bytes, [](void*, std::uint8_t*) {}, nullptr, 0);
     }
@@ -97,7 +101,7 @@ class LibavcodecX264 final : public ConstantQuantiser {
   ff::Context context_;
   ff::Frame frame_;
   ff::Packet packet_;
-  std::size_t luma_bytes_ = 0;  // rows of luma
+  std::vector<std::size_t> rows_;  // of each plane
   std::int64_t next_ = 0;
 };
 
@@ -186,25 +190,27 @@ class OpenH264Screen final : public ConstantQuantiser {
           }};
 }
 
-[[nodiscard]] Contestant libavcodec(const char* name, const char* preset,
+[[nodiscard]] Contestant libavcodec(const char* name, PixelFormat format, const char* preset,
                                     const char* parameters = "") {
-  return {name, PixelFormat::kNv12,
-          [=] { return std::make_unique<LibavcodecX264>(preset, parameters); }};
+  return {name, format, [=] { return std::make_unique<LibavcodecX264>(preset, parameters); }};
 }
 
 }  // namespace
 
-std::vector<Contestant> contestants() {
+std::vector<Contestant> contestants(Chroma chroma) {
+  const PixelFormat format = chroma == Chroma::k444 ? PixelFormat::kI444 : PixelFormat::kNv12;
   std::vector<Contestant> all{ours("screen", 1),
                               ours("screen, 2 slices", 2),
-                              {"x264 product", PixelFormat::kNv12, make_x264_encoder},
-                              libavcodec("x264 ultrafast", "ultrafast"),
-                              libavcodec("x264 umh64", "ultrafast", ":me=umh:merange=64"),
-                              libavcodec("x264 superfast", "superfast"),
-                              libavcodec("x264 veryfast", "veryfast")};
+                              {"x264 product", format, make_x264_encoder},
+                              libavcodec("x264 ultrafast", format, "ultrafast"),
+                              libavcodec("x264 umh64", format, "ultrafast", ":me=umh:merange=64"),
+                              libavcodec("x264 superfast", format, "superfast"),
+                              libavcodec("x264 veryfast", format, "veryfast")};
 #ifdef KVM_BENCH_OPENH264
-  all.push_back(
-      {"OpenH264 screen", PixelFormat::kI420, [] { return std::make_unique<OpenH264Screen>(); }});
+  if (chroma == Chroma::k420) {
+    all.push_back(
+        {"OpenH264 screen", PixelFormat::kI420, [] { return std::make_unique<OpenH264Screen>(); }});
+  }
 #endif
   return all;
 }

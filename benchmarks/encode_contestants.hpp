@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "encode/encoder.hpp"
+#include "frame/config.hpp"
 
 namespace kvm::bench {
 
@@ -18,6 +19,7 @@ struct Contestant {
 
 // Ours with one slice and two, libx264 as the product calls it; then, at constant quantisers and
 // with one thread, libx264 through libavcodec and, where it was there at build time, OpenH264.
-[[nodiscard]] std::vector<Contestant> contestants();
+// Those that can code `chroma`.
+[[nodiscard]] std::vector<Contestant> contestants(Chroma chroma);
 
 }  // namespace kvm::bench

@@ -14,14 +14,15 @@ extern "C" {
 #include <vector>
 
 #include "encode/avcodec/ffmpeg.hpp"
+#include "frame/config.hpp"
 #include "frame/frame.hpp"
 
 namespace kvm::bench {
 
-// Decodes a stream as it comes and sums up errors against I420 pictures of even size.
+// Decodes a stream as it comes and sums up errors against I420 or I444 pictures of even size.
 class Judge {
  public:
-  Judge() {
+  explicit Judge(Chroma chroma) : divide_(chroma == Chroma::k444 ? 1 : 2) {
     const AVCodec* codec = avcodec_find_decoder(AV_CODEC_ID_H264);
     context_ = ff::own<ff::Context>(avcodec_alloc_context3(codec));
     context_->thread_count = 1;
@@ -36,7 +37,7 @@ class Judge {
     if (!unit.empty()) decode(unit);
     if (!counts) return;
     for (std::size_t plane = 0; plane < 3; ++plane) {
-      const int divide = plane == 0 ? 1 : 2;
+      const int divide = plane == 0 ? 1 : divide_;
       double& sum = plane == 0 ? luma_ : chroma_;
       sum += error(plane, truth, {0, 0, frame_->width / divide, frame_->height / divide});
     }
@@ -51,7 +52,9 @@ class Judge {
   }
 
   [[nodiscard]] double luma_psnr() const { return psnr(luma_, samples_); }
-  [[nodiscard]] double chroma_psnr() const { return psnr(chroma_, samples_ / 2); }
+  [[nodiscard]] double chroma_psnr() const {
+    return psnr(chroma_, 2 * samples_ / (divide_ * divide_));
+  }
   // Of the changed tiles alone.
   [[nodiscard]] double changed_psnr() const { return psnr(changed_luma_, changed_samples_); }
   [[nodiscard]] double luma_ssim() const { return ssim_ / std::max(pictures_, 1); }
@@ -139,6 +142,7 @@ class Judge {
     return (2 * a * b + kC1) * (2 * covariance + kC2) / ((a * a + b * b + kC1) * (variances + kC2));
   }
 
+  int divide_;  // luma pixels to one of chroma, along a side
   ff::Context context_;
   ff::Frame frame_;
   double luma_ = 0;

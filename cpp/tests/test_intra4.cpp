@@ -152,7 +152,10 @@ TEST_CASE("a block coded in a given mode is what choosing that mode makes of it"
         Block4 same;
         const Coded4 coded = code_intra4(task, levels);
         task.pixels = given.pixels;
-        CHECK(code_intra4_as(coded.mode, task, same) == coded.nonzero);
+        const Coded4 again = code_intra4_as(coded.mode, task, same);
+        CHECK(again.mode == coded.mode);
+        CHECK(again.nonzero == coded.nonzero);
+        CHECK(coded.cost - again.cost == (coded.mode == kIntra4Dc ? 1 : 4));  // the mode's bits
         CHECK(same == levels);
         CHECK(given.picture == chosen.picture);
       }

@@ -161,7 +161,7 @@ std::vector<std::uint8_t> parameter_sets(const StreamHeader& header) {
   pps.bits(0, 2);
   put_se(pps, kInitialQuantiser - 26);
   put_se(pps, 0);
-  put_se(pps, 0);  // chroma_qp_index_offset
+  put_se(pps, chroma_offset(header.chroma));
   pps.bit(true);   // deblocking_filter_control_present_flag
   pps.bit(false);  // constrained_intra_pred_flag
   pps.bit(false);

@@ -28,6 +28,12 @@ void choose_level(StreamHeader& header);
 
 inline constexpr int kFrameNumBits = 8;
 
+// chroma_qp_index_offset. In 4:4:4 it makes Cb and Cr about as exact as luma; without it they are
+// more exact, for a tenth more bits.
+[[nodiscard]] constexpr int chroma_offset(Chroma chroma) noexcept {
+  return chroma == Chroma::k444 ? 3 : 0;
+}
+
 struct SliceHeader {
   std::uint32_t first_macroblock = 0;
   bool idr = false;

@@ -33,10 +33,15 @@ HWY_INLINE int pixel4(const EdgeLine& edge, const Around4& around, unsigned mode
                               : (at[-1] + 2 * at[0] + at[1] + 2) >> 2;
 }
 
-HWY_INLINE void predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* out) {
+HWY_INLINE int predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* out) {
   const EdgeLine edge = edge_of(task);
-  for (int i = 0; i < 16; ++i)
-    out[i] = static_cast<std::uint8_t>(pixel4(edge, task.around, mode, i));
+  int cost = 0;
+  for (int i = 0; i < 16; ++i) {
+    const int value = pixel4(edge, task.around, mode, i);
+    out[i] = static_cast<std::uint8_t>(value);
+    cost += std::abs(value - task.source[i / 4 * task.source_stride + i % 4]);
+  }
+  return cost;
 }
 
 // The best prediction, row by row.
@@ -145,29 +150,33 @@ HWY_INLINE Lines lines_of(const EdgeLine& edge) {
   return {here, hn::AverageRound(here, after), hn::AverageRound(here, outer)};
 }
 
-HWY_INLINE void predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* out) {
+HWY_INLINE Line16 source_of(const Block4Task& task) {
+  alignas(16) std::uint8_t wanted[16];
+  for (int y = 0; y < 4; ++y) std::memcpy(wanted + 4 * y, task.source + y * task.source_stride, 4);
+  return hn::Load(Pixels16(), wanted);
+}
+
+HWY_INLINE int predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* out) {
   const Pixels16 d;
   const EdgeLine edge = edge_of(task);
-  if (mode == kIntra4Dc) {
-    hn::StoreU(hn::Set(d, mean_of_edge(edge, task.around)), d, out);
-    return;
+  Line16 prediction = hn::Set(d, mean_of_edge(edge, task.around));
+  if (mode != kIntra4Dc) {
+    const Lines lines = lines_of(edge);
+    const auto part = [&](Line16 from, Line line) {
+      return hn::TableLookupBytesOr0(from, hn::LoadU(d, kTaps[mode][line].data()));
+    };
+    prediction =
+        hn::Or3(part(lines.here, kAsIs), part(lines.mean2, kMean2), part(lines.mean3, kMean3));
   }
-  const Lines lines = lines_of(edge);
-  const auto part = [&](Line16 from, Line line) {
-    return hn::TableLookupBytesOr0(from, hn::LoadU(d, kTaps[mode][line].data()));
-  };
-  hn::StoreU(hn::Or3(part(lines.here, kAsIs), part(lines.mean2, kMean2), part(lines.mean3, kMean3)),
-             d, out);
+  hn::StoreU(prediction, d, out);
+  return difference(prediction, source_of(task));
 }
 
 HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
   const Pixels16 d;
   const EdgeLine edge = edge_of(task);
   const Lines lines = lines_of(edge);
-  alignas(16) std::uint8_t wanted[16];
-  for (int y = 0; y < 4; ++y) std::memcpy(wanted + 4 * y, task.source + y * task.source_stride, 4);
-  const Line16 source = hn::Load(d, wanted);
-
+  const Line16 source = source_of(task);
   Line16 prediction = hn::Set(d, mean_of_edge(edge, task.around));
   const auto bits = [&](unsigned mode) {
     return task.lambda * (mode == task.predicted_mode ? kKnownModeBits : kOtherModeBits);
@@ -312,10 +321,11 @@ Coded4 code_intra4_impl(const Block4Task& task, Block4& levels) {
   return coded;
 }
 
-std::uint16_t code_intra4_as_impl(std::uint8_t mode, const Block4Task& task, Block4& levels) {
+Coded4 code_intra4_as_impl(std::uint8_t mode, const Block4Task& task, Block4& levels) {
   std::uint8_t prediction[16];
-  predict4_as(task, mode, prediction);
-  return code4(task, prediction, levels.data());
+  Coded4 coded{.mode = mode, .cost = predict4_as(task, mode, prediction)};
+  coded.nonzero = code4(task, prediction, levels.data());
+  return coded;
 }
 
 }  // namespace kvm::screen::HWY_NAMESPACE
@@ -331,7 +341,7 @@ Coded4 code_intra4(const Block4Task& task, Block4& levels) noexcept {
   return HWY_DYNAMIC_DISPATCH(code_intra4_impl)(task, levels);
 }
 
-std::uint16_t code_intra4_as(std::uint8_t mode, const Block4Task& task, Block4& levels) noexcept {
+Coded4 code_intra4_as(std::uint8_t mode, const Block4Task& task, Block4& levels) noexcept {
   return HWY_DYNAMIC_DISPATCH(code_intra4_as_impl)(mode, task, levels);
 }
 

@@ -40,9 +40,8 @@ struct Coded4 {
 
 // Chooses the mode, leaves the levels (raster order) and what a decoder shows in `task.pixels`.
 [[nodiscard]] Coded4 code_intra4(const Block4Task& task, Block4& levels) noexcept;
-// The same in a mode that is chosen already, and that `task.around` allows; bit i = level i of the
-// scan is not 0.
-[[nodiscard]] std::uint16_t code_intra4_as(std::uint8_t mode, const Block4Task& task,
-                                           Block4& levels) noexcept;
+// The same in a mode that is chosen already, and that `task.around` allows. It costs no bits.
+[[nodiscard]] Coded4 code_intra4_as(std::uint8_t mode, const Block4Task& task,
+                                    Block4& levels) noexcept;
 
 }  // namespace kvm::screen

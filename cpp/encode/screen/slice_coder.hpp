@@ -2,11 +2,13 @@
 // writes it, and keeps what the decoder will show.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 
+#include "encode/screen/headers.hpp"
 #include "encode/screen/intra4.hpp"
 #include "encode/screen/macroblock_map.hpp"
 #include "encode/screen/planes.hpp"
@@ -117,7 +119,8 @@ class SliceCoder {
     return plane == 0 ? residual_.luma : residual_.full_chroma[plane - 1];
   }
   [[nodiscard]] int quantiser_of(std::size_t plane) const noexcept {
-    return plane == 0 ? quantiser_ : chroma_quantiser(quantiser_);
+    return plane == 0 ? quantiser_
+                      : chroma_quantiser(std::min(quantiser_ + chroma_offset(setup_.chroma), 51));
   }
   [[nodiscard]] bool allowed(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] SourceBlock source_at(int col, int row) const noexcept;
@@ -126,6 +129,8 @@ class SliceCoder {
   [[nodiscard]] std::optional<Vector> find_exact(int col, int row,
                                                  std::span<const Vector> candidates) const noexcept;
   [[nodiscard]] int moved_together(int col, int end, int row, Vector vector) const noexcept;
+  // Of Cb and Cr in 4:4:4, between source and reference.
+  [[nodiscard]] int full_chroma_difference(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] Inter search(int col, int row, std::span<const Vector> candidates,
                              Vector predicted) const noexcept;
   [[nodiscard]] Intra choose_intra(int col, int row) const noexcept;

@@ -79,8 +79,12 @@ bool SliceCoder::code_intra4(int col, int row, IntraMode chroma_mode, int limit,
   }
   if (full_chroma()) {
     for (std::size_t plane = 1; plane < 3; ++plane) {
-      for (std::size_t i = 0; i < 16; ++i)
-        keep(plane, i, code_intra4_as(modes[raster(i)], task_of(plane, i), block_levels));
+      for (std::size_t i = 0; i < 16; ++i) {
+        const Coded4 coded = code_intra4_as(modes[raster(i)], task_of(plane, i), block_levels);
+        cost += coded.cost;
+        if (cost >= limit) return false;
+        keep(plane, i, coded.nonzero);
+      }
     }
   } else {
     predict_chroma_intra(col, row, chroma_mode, around);

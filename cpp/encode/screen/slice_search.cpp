@@ -89,6 +89,18 @@ int SliceCoder::moved_together(int col, int end, int row, Vector vector) const n
   return count;
 }
 
+int SliceCoder::full_chroma_difference(int col, int row, Vector vector) const noexcept {
+  int sum = 0;
+  for (std::size_t plane = 1; plane < 3; ++plane) {
+    const Plane& source = (*setup_.source)[plane];
+    const Plane& old = (*setup_.reference)[plane];
+    sum += difference_of_rows<kTile>(source.at(col * kTile, row * kTile), source.stride,
+                                     old.at(col * kTile + vector.x, row * kTile + vector.y),
+                                     old.stride, kTile);
+  }
+  return sum;
+}
+
 SliceCoder::Inter SliceCoder::search(int col, int row, std::span<const Vector> candidates,
                                      Vector predicted) const noexcept {
   const SourceBlock source = source_at(col, row);
@@ -98,11 +110,15 @@ SliceCoder::Inter SliceCoder::search(int col, int row, std::span<const Vector> c
     if (!allowed(col, row, vector)) return false;
     const int bits =
         bits_of_difference(vector.x - predicted.x) + bits_of_difference(vector.y - predicted.y);
-    const int cost =
+    int cost =
         lambda_ * bits + difference16(source.luma, source.luma_stride,
                                       luma.at(col * kTile + vector.x, row * kTile + vector.y),
                                       luma.stride, best.cost - lambda_ * bits);
     if (cost >= best.cost) return false;
+    if (full_chroma()) {
+      cost += full_chroma_difference(col, row, vector);
+      if (cost >= best.cost) return false;
+    }
     best = {.vector = vector, .cost = cost};
     return true;
   };
@@ -128,6 +144,18 @@ SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
   std::array<int, 3> differences{kUnknown, kUnknown, kUnknown};
   intra_differences(around(col, row).available(), source.luma, source.luma_stride,
                     luma.at(col * kTile, row * kTile), luma.stride, differences);
+  if (full_chroma()) {
+    for (std::size_t plane = 1; plane < 3; ++plane) {
+      const Plane& from = (*setup_.source)[plane];
+      const Plane& to = (*setup_.picture)[plane];
+      std::array<int, 3> more{};
+      intra_differences(around(col, row).available(), from.at(col * kTile, row * kTile),
+                        from.stride, to.at(col * kTile, row * kTile), to.stride, more);
+      for (std::size_t mode = 0; mode < differences.size(); ++mode) {
+        if (differences[mode] != kUnknown) differences[mode] += more[mode];
+      }
+    }
+  }
   constexpr int kModeBits = 6;  // type, chroma's mode
   Intra best{.cost = kUnknown};
   for (const IntraMode mode : {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal}) {
