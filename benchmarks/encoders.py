@@ -3,6 +3,7 @@
     cmake --preset tests && cmake --build --preset tests --target bench_encode
     python benchmarks/encoders.py --json result.json --plot encoders.png
     python benchmarks/encoders.py --sequences scroll,page --frames 20 --instructions
+    python benchmarks/encoders.py --chroma 444
     python benchmarks/encoders.py --from part1.json --from part2.json --plot encoders.png
 
 Records short lossless sequences on a private X server together with the damage that it reports, makes
@@ -66,13 +67,13 @@ def say(text: str) -> None:
 
 
 def code(
-    program: Path, sequence: str, folder: Path, passes: int, *, xpsnr: Path | None
+    program: Path, sequence: str, folder: Path, passes: int, chroma: str, *, xpsnr: Path | None
 ) -> list[Row]:
     streams = ["--streams", str(folder)] if xpsnr is not None else []
     argv = [
         str(program), str(folder / "pictures"), str(WIDTH), str(HEIGHT),
         "--damage", str(folder / "damage"), "--crf", ",".join(map(str, _CRFS)),
-        "--timed", str(_SHOWN_CRF), "--passes", str(passes), *streams,
+        "--timed", str(_SHOWN_CRF), "--passes", str(passes), "--chroma", chroma, *streams,
     ]  # fmt: skip
     rows: list[Row] = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
@@ -106,17 +107,18 @@ def find_xpsnr() -> Path | None:
     return None
 
 
-def xpsnr_y(ffmpeg: Path, stream: Path, truth: Path) -> float:
+def xpsnr_y(ffmpeg: Path, stream: Path, truth: Path, chroma: str) -> float:
     """XPSNR of luma over the P pictures."""
+    pixels = f"yuv{chroma}p"
     # Named alike, or the newer FFmpeg converts one to the other's colour space.
     colours = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
     graph = ";".join(
-        f"[{i}:v]{colours},select='gte(n,2)',setpts=N/60/TB,format=yuv420p[{name}]"
+        f"[{i}:v]{colours},select='gte(n,2)',setpts=N/60/TB,format={pixels}[{name}]"
         for i, name in enumerate("ab")
     )
     argv = [
         str(ffmpeg), "-nostdin", "-hide_banner", "-r", "60", "-f", "h264", "-i", str(stream),
-        "-f", "rawvideo", "-pix_fmt", "yuv420p", "-video_size", f"{WIDTH}x{HEIGHT}", "-r", "60",
+        "-f", "rawvideo", "-pix_fmt", pixels, "-video_size", f"{WIDTH}x{HEIGHT}", "-r", "60",
         "-i", str(truth), "-lavfi", f"{graph};[a][b]xpsnr", "-f", "null", "-",
     ]  # fmt: skip
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stderr
@@ -124,7 +126,7 @@ def xpsnr_y(ffmpeg: Path, stream: Path, truth: Path) -> float:
     return float(line.partition("y:")[2].split()[0])
 
 
-def instructions(program: Path, folder: Path, encoder: str, frames: int) -> float:
+def instructions(program: Path, folder: Path, encoder: str, frames: int, chroma: str) -> float:
     """Millions of instructions for a P picture: valgrind's count with and without the last ones."""
 
     def count(pictures: int) -> int:
@@ -132,7 +134,7 @@ def instructions(program: Path, folder: Path, encoder: str, frames: int) -> floa
             "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", str(program),
             str(folder / "pictures"), str(WIDTH), str(HEIGHT),
             "--damage", str(folder / "damage"), "--crf", str(_SHOWN_CRF), "--only", encoder,
-            "--pictures", str(pictures), "--once",
+            "--pictures", str(pictures), "--chroma", chroma, "--once",
         ]  # fmt: skip
         said = subprocess.run(argv, capture_output=True, text=True, check=True).stderr
         line = next(line for line in said.splitlines() if "Collected" in line)
@@ -327,14 +329,22 @@ def measure(options: argparse.Namespace) -> list[Row]:
         for sequence in options.sequences.split(","):
             say(f"{sequence}: recording {options.frames} pictures")
             record(desktop, sequence, options.frames, folder / "pictures", folder / "damage")
-            found = code(options.program, sequence, folder, options.passes, xpsnr=xpsnr)
+            found = code(
+                options.program, sequence, folder, options.passes, options.chroma, xpsnr=xpsnr
+            )
             shown = [r for r in found if r.crf == _SHOWN_CRF]
             for number, row in enumerate(shown):
                 if xpsnr is not None:
-                    row.xpsnr_y = xpsnr_y(xpsnr, folder / f"{number}.h264", folder / "truth.yuv")
+                    row.xpsnr_y = xpsnr_y(
+                        xpsnr, folder / f"{number}.h264", folder / "truth.yuv", options.chroma
+                    )
                 if options.instructions:
                     row.instructions = instructions(
-                        options.program, folder, row.encoder, min(options.frames, 8)
+                        options.program,
+                        folder,
+                        row.encoder,
+                        min(options.frames, 8),
+                        options.chroma,
                     )
                     say(f"  {sequence}: {row.encoder}: {row.instructions:.2f} M instructions")
             rows += found
@@ -346,6 +356,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sequences", default=",".join(SEQUENCES))
+    parser.add_argument("--chroma", choices=("420", "444"), default="420")
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--instructions", action="store_true", help="count them too; slow")

@@ -15,6 +15,8 @@ constexpr double kBufferSeconds = 0.25;  // of the ceiling: what may be sent at 
 // macroblock at quantiser 25 are close to this times the square root of its detail as measure()
 // counts it.
 constexpr float kBitsPerRootDetail = 15.0F;
+// Of desktops and coloured text in 4:4:4; luma alone is measured.
+constexpr float kBitsPerRootDetail444 = 20.0F;
 constexpr int kSampledRows = 4;  // of each tile's sixteen
 
 // A prediction from an older experience is worth no more than the guess for unknown content.
@@ -48,11 +50,12 @@ double bits_factor(double quantiser) {
   return std::exp(a.log_factor + t * (b.log_factor - a.log_factor));
 }
 
-DetailMap::DetailMap(int width, int height)
+DetailMap::DetailMap(int width, int height, Chroma chroma)
     : width_(width),
       height_(height),
       cols_((width + kTile - 1) / kTile),
       rows_((height + kTile - 1) / kTile),
+      bits_per_root_detail_(chroma == Chroma::k444 ? kBitsPerRootDetail444 : kBitsPerRootDetail),
       bits_(static_cast<std::size_t>(cols_) * static_cast<std::size_t>(rows_), 0.0F) {}
 
 float DetailMap::measure(const std::uint8_t* luma, std::ptrdiff_t stride, int col, int row) const {
@@ -76,7 +79,7 @@ float DetailMap::measure(const std::uint8_t* luma, std::ptrdiff_t stride, int co
       }
     }
   }
-  return kBitsPerRootDetail * std::sqrt(static_cast<float>(detail));
+  return bits_per_root_detail_ * std::sqrt(static_cast<float>(detail));
 }
 
 void DetailMap::update(const CpuPlanes& planes, const TileMap* damage) {

@@ -16,7 +16,7 @@ namespace kvm {
 class DetailMap {
  public:
   DetailMap() = default;
-  DetailMap(int width, int height);
+  DetailMap(int width, int height, Chroma chroma = Chroma::k420);
 
   // Measures the tiles of `damage` (null = all) on the luma plane.
   void update(const CpuPlanes& planes, const TileMap* damage);
@@ -35,6 +35,7 @@ class DetailMap {
   int height_ = 0;
   int cols_ = 0;
   int rows_ = 0;
+  float bits_per_root_detail_ = 0;
   std::vector<float> bits_;  // one for each tile
   int turn_ = 0;             // which tiles of a large change are measured
   double total_ = 0;

@@ -162,12 +162,14 @@ class Decoder {
   return 10 * std::log10(255.0 * 255.0 * canvas.width() * canvas.height() / sum);
 }
 
-// Drives an encoder as the pipeline does, with a clock of its own.
+// Drives an encoder as the pipeline does, with a clock of its own; in 4:4:4 where the canvas is.
 class Session {
  public:
   Session(std::unique_ptr<Encoder> encoder, const Canvas& canvas, const StreamConfig& config = {})
       : encoder_(std::move(encoder)) {
-    encoder_->open(canvas.format(), config, notes);
+    StreamConfig own = config;
+    if (canvas.format().pixel_format == PixelFormat::kI444) own.chroma = Chroma::k444;
+    encoder_->open(canvas.format(), own, notes);
   }
   void wait_ms(double ms) { now_ns_ += static_cast<std::int64_t>(ms * 1e6); }
   // Fails the test when no access unit comes.

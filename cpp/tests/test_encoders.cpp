@@ -47,7 +47,8 @@ std::vector<Way> x264_ways() {
 // All software.
 std::vector<Way> ways() {
   std::vector<Way> all = x264_ways();
-  all.push_back({"screen", [] { return of_the_ladder("screen"); }, PixelFormat::kI420});
+  for (const PixelFormat format : {PixelFormat::kI420, PixelFormat::kI444})
+    all.push_back({"screen", [] { return of_the_ladder("screen"); }, format});
   return all;
 }
 
@@ -124,7 +125,7 @@ TEST_CASE("the SPS states BT.709 limited and promises no reordering") {
     CHECK(sps.max_num_ref_frames == 1);
     CHECK(sps.poc_type == 2);
     CHECK(sps.level_idc == 32);  // the lowest for 1280×720 at 60 pictures a second
-    CHECK(codec_string(sps) == "avc1.42C020");
+    CHECK(codec_string(sps) == (way.format == PixelFormat::kI444 ? "avc1.F40020" : "avc1.42C020"));
   }
 }
 

@@ -34,10 +34,6 @@ constexpr std::array kFormats{PixelFormat::kI420, PixelFormat::kI444};
 int divide_of(const Canvas& canvas) {
   return canvas.format().pixel_format == PixelFormat::kI444 ? 1 : 2;
 }
-StreamConfig for_canvas(StreamConfig config, const Canvas& canvas) {
-  config.chroma = divide_of(canvas) == 1 ? Chroma::k444 : Chroma::k420;
-  return config;
-}
 
 TileMap tiles_of(const Canvas& canvas, const Rect& rect) {
   TileMap map(canvas.width(), canvas.height());
@@ -59,11 +55,22 @@ bool same_plane(const std::uint8_t* ours, std::ptrdiff_t stride, const std::uint
   return true;
 }
 
+bool same_planes(const CpuPlanes& ours, const Decoded& theirs) {
+  const int divide = theirs.format == AV_PIX_FMT_YUV444P ? 1 : 2;
+  const int width = theirs.width / divide;
+  const int height = theirs.height / divide;
+  const auto second = static_cast<std::ptrdiff_t>(width * height);
+  return same_plane(ours.data[0], ours.stride[0], theirs.luma.data(), theirs.width,
+                    theirs.height) &&
+         same_plane(ours.data[1], ours.stride[1], theirs.chroma.data(), width, height) &&
+         same_plane(ours.data[2], ours.stride[2], theirs.chroma.data() + second, width, height);
+}
+
 // Encodes, decodes, compares all three planes; the access unit and the decoder's picture.
 class Exact {
  public:
   Exact(const Canvas& canvas, const StreamConfig& config, const Slicing& slicing = {})
-      : session_(std::make_unique<ScreenEncoder>(slicing), canvas, for_canvas(config, canvas)) {}
+      : session_(std::make_unique<ScreenEncoder>(slicing), canvas, config) {}
   Decoded encode(const Canvas& canvas, const TileMap* damage = nullptr, bool keyframe = false,
                  int refine_step = 0) {
     session_.wait_ms(16.7);
@@ -72,19 +79,8 @@ class Exact {
     REQUIRE(decoded.has_value());
     CHECK(decoded->width == canvas.width());
     CHECK(decoded->height == canvas.height());
-    const CpuPlanes ours = static_cast<ScreenEncoder&>(session_.encoder()).decoded();
-    const int width = decoded->width;
-    const int height = decoded->height;
-    REQUIRE(same_plane(ours.data[0], ours.stride[0], decoded->luma.data(), width, height));
-    const int divide = divide_of(canvas);
-    REQUIRE(decoded->format == (divide == 1 ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_YUV420P));
-    const int chroma_width = width / divide;
-    const int chroma_height = height / divide;
-    const auto second = static_cast<std::ptrdiff_t>(chroma_width * chroma_height);
-    REQUIRE(same_plane(ours.data[1], ours.stride[1], decoded->chroma.data(), chroma_width,
-                       chroma_height));
-    REQUIRE(same_plane(ours.data[2], ours.stride[2], decoded->chroma.data() + second, chroma_width,
-                       chroma_height));
+    REQUIRE(decoded->format == (divide_of(canvas) == 1 ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_YUV420P));
+    REQUIRE(same_planes(static_cast<ScreenEncoder&>(session_.encoder()).decoded(), *decoded));
     return std::move(*decoded);
   }
   AccessUnit unit;
@@ -376,6 +372,63 @@ TEST_CASE("every quantiser, both chroma formats") {
   }
 }
 
+TEST_CASE("one decoder follows from size to size, through storms of keyframes and other rates") {
+  Decoder decoder;
+  std::mt19937 random(11);
+  for (int round = 0; round < 24; ++round) {
+    CAPTURE(round);
+    const PixelFormat format = kFormats[static_cast<std::size_t>(round % 2)];
+    const int width = 2 * test::uniform(random, 1, 120);
+    const int height = 2 * test::uniform(random, 1, 90);
+    Canvas canvas(format, width, height);
+    Session session(
+        std::make_unique<ScreenEncoder>(Slicing{.most = 1 + round % 8, .least_tiles = 2}), canvas,
+        quality(test::uniform(random, 0, 51)));
+    for (unsigned i = 0; i < 12; ++i) {
+      CAPTURE(i);
+      canvas.draw_text(whole(canvas), i / 2);
+      colour(canvas, random);
+      session.wait_ms(16.7);
+      if (i % 4 == 3) {
+        (void)session.encoder().update({60, 100'000 << test::uniform(random, 0, 10),
+                                        static_cast<double>(test::uniform(random, 0, 51))});
+      }
+      const bool keyframe = i < 6 || i % 2 == 0;
+      const AccessUnit unit = session.encode(canvas, nullptr, keyframe);
+      CHECK(unit.keyframe == keyframe);
+      const auto decoded = decoder.decode(unit.data);
+      REQUIRE(decoded.has_value());
+      CHECK(decoded->keyframe == keyframe);
+      const CpuPlanes kept = static_cast<ScreenEncoder&>(session.encoder()).decoded();
+      REQUIRE(same_planes(kept, *decoded));
+    }
+  }
+}
+
+TEST_CASE("a keyframe of coloured text fits a quarter of a second of the ceiling") {
+  for (const PixelFormat format : kFormats) {
+    CAPTURE(format);
+    Canvas canvas(format, 1280, 720);
+    canvas.draw_text(whole(canvas), 4);
+    const int divide = divide_of(canvas);
+    for (std::size_t plane = 1; plane < 3; ++plane) {
+      for (int y = 0; y < 720 / divide; ++y) {
+        for (int x = 0; x < 1280 / divide; ++x) {
+          const bool ink = canvas.luma(x * divide, y * divide) == 40;
+          canvas.planes().data[plane][y * canvas.planes().stride[plane] + x] =
+              static_cast<std::uint8_t>(ink ? 60 + (x * divide / 64 + y * divide / 16) % 9 * 16
+                                            : 128);
+        }
+      }
+    }
+    StreamConfig config;
+    config.bitrate = 4'000'000;
+    Exact exact(canvas, config);
+    exact.encode(canvas);
+    CHECK(static_cast<double>(exact.unit.data.size()) * 8 < 0.25 * config.bitrate * 1.4);
+  }
+}
+
 TEST_CASE("text that moves in 4:4:4 is copied exactly in all planes, without a residual") {
   Canvas canvas(PixelFormat::kI444, 640, 368);
   std::mt19937 random(6);
@@ -420,7 +473,7 @@ TEST_CASE("every instruction set gives the same bits") {
     test::on_every_target([&] {
       std::mt19937 random(9);
       Canvas canvas(format, 200, 120);
-      Session session(std::make_unique<ScreenEncoder>(), canvas, for_canvas(quality(23), canvas));
+      Session session(std::make_unique<ScreenEncoder>(), canvas, quality(23));
       std::vector<std::uint8_t> stream;
       for (unsigned i = 0; i < 8; ++i) {
         canvas.draw_text(whole(canvas), i);

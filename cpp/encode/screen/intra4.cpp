@@ -126,7 +126,6 @@ using Line16 = hn::Vec<Pixels16>;
 using Row4 = hn::Vec<Lanes4>;
 
 HWY_INLINE int difference(Line16 a, Line16 b) {
-  const Pixels16 d;
   const Line16 apart = hn::Or(hn::SaturatedSub(a, b), hn::SaturatedSub(b, a));
   alignas(16) std::uint64_t sums[2];
   hn::Store(hn::SumsOf8(apart), Sums2(), sums);

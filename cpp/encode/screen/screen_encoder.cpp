@@ -76,7 +76,7 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   slices_.assign(static_cast<std::size_t>(std::clamp(slicing_.most, 1, rows_)),
                  Slice{SliceCoder(map_), {}});
   workers_ = std::make_unique<Workers>(static_cast<int>(slices_.size()) - 1, "kvm-slice");
-  detail_ = DetailMap(format.width, format.height);
+  detail_ = DetailMap(format.width, format.height, config.chroma);
   rate_ = {config.fps, config.bitrate, config.crf};
   quantiser_ = Quantiser(rate_, Quantiser::Unchanged::kLeftAlone);
   has_reference_ = false;

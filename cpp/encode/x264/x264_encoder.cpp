@@ -220,7 +220,7 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
   if (!encoder_) throw Error(ErrorKind::kEncoder, reason("cannot be opened"));
   format_ = format;
   owed_ = TileMap(format.width, format.height);
-  detail_ = DetailMap(format.width, format.height);
+  detail_ = DetailMap(format.width, format.height, config.chroma);
   quantiser_ = Quantiser({config.fps, config.bitrate, config.crf});
   unchanged_.assign(static_cast<std::size_t>((format.width + kTile - 1) / kTile) *
                         static_cast<std::size_t>((format.height + kTile - 1) / kTile),
