@@ -436,6 +436,7 @@ TEST_CASE("text that moves in 4:4:4 is copied exactly in all planes, without a r
   colour(canvas, random);
   Exact exact(canvas, quality(23));
   Decoded before = exact.encode(canvas);
+  const std::size_t keyframe = exact.unit.data.size();
   const TileMap all = tiles_of(canvas, whole(canvas));
   for (const auto& [by_x, by_y] : {std::pair{0, 13}, {0, -7}, {5, 0}, {3, 11}, {-9, -1}}) {
     CAPTURE(by_x);
@@ -453,6 +454,7 @@ TEST_CASE("text that moves in 4:4:4 is copied exactly in all planes, without a r
       }
     }
     const Decoded shown = exact.encode(canvas, &all);
+    CHECK(exact.unit.data.size() < keyframe / 4);
     // Far enough from the edges nothing is new.
     for (std::size_t plane = 0; plane < 3; ++plane) {
       const std::uint8_t* now =
@@ -486,6 +488,15 @@ TEST_CASE("every instruction set gives the same bits") {
     });
     CHECK(streams.size() >= 2);
     for (const auto& stream : streams) CHECK(stream == streams.front());
+  }
+}
+
+TEST_CASE("the lowest level that carries the bit rate: four times as many bits in 4:4:4") {
+  for (const auto& [chroma, level] : {std::pair{Chroma::k420, 50}, {Chroma::k444, 42}}) {
+    screen::StreamHeader header{
+        .width = 1920, .height = 1080, .fps = 60, .bitrate = 100'000'000, .chroma = chroma};
+    screen::choose_level(header);
+    CHECK(header.level_idc == level);
   }
 }
 
