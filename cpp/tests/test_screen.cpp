@@ -1,126 +1,28 @@
 // Our own encoder: what it keeps as the decoder's picture is, bit for bit, what a decoder shows.
-#include "encode/screen/screen_encoder.hpp"
-
 #include <doctest/doctest.h>
 
 #include <random>
 
 #include "convert/convert.hpp"
 #include "encode/h264_sps.hpp"
-#include "encode_support.hpp"
 #include "pixels.hpp"
+#include "screen_support.hpp"
 
 namespace kvm {
 namespace {
 
 using screen::ScreenEncoder;
-using screen::Slicing;
 using test::Canvas;
+using test::colour;
 using test::Decoded;
-using test::Decoder;
+using test::divide_of;
+using test::Exact;
+using test::kPlanar;
+using test::quality;
+using test::scroll;
 using test::Session;
-
-// A ceiling that no picture here reaches.
-StreamConfig quality(double crf) {
-  StreamConfig config;
-  config.bitrate = 200'000'000;
-  config.crf = crf;
-  return config;
-}
-
-constexpr std::array kFormats{PixelFormat::kI420, PixelFormat::kI444};
-
-// Luma pixels to one of chroma, along a side.
-int divide_of(const Canvas& canvas) {
-  return canvas.format().pixel_format == PixelFormat::kI444 ? 1 : 2;
-}
-
-TileMap tiles_of(const Canvas& canvas, const Rect& rect) {
-  TileMap map(canvas.width(), canvas.height());
-  map.add(rect);
-  return map;
-}
-Rect whole(const Canvas& canvas) {
-  return {0, 0, canvas.width(), canvas.height()};
-}
-
-bool same_plane(const std::uint8_t* ours, std::ptrdiff_t stride, const std::uint8_t* theirs,
-                int width, int height) {
-  for (int y = 0; y < height; ++y) {
-    if (std::memcmp(ours + y * stride, theirs + y * width, static_cast<std::size_t>(width)) != 0) {
-      MESSAGE("row " << y << " differs");
-      return false;
-    }
-  }
-  return true;
-}
-
-bool same_planes(const CpuPlanes& ours, const Decoded& theirs) {
-  const int divide = theirs.format == AV_PIX_FMT_YUV444P ? 1 : 2;
-  const int width = theirs.width / divide;
-  const int height = theirs.height / divide;
-  const auto second = static_cast<std::ptrdiff_t>(width * height);
-  return same_plane(ours.data[0], ours.stride[0], theirs.luma.data(), theirs.width,
-                    theirs.height) &&
-         same_plane(ours.data[1], ours.stride[1], theirs.chroma.data(), width, height) &&
-         same_plane(ours.data[2], ours.stride[2], theirs.chroma.data() + second, width, height);
-}
-
-// Encodes, decodes, compares all three planes; the access unit and the decoder's picture.
-class Exact {
- public:
-  Exact(const Canvas& canvas, const StreamConfig& config, const Slicing& slicing = {})
-      : session_(std::make_unique<ScreenEncoder>(slicing), canvas, config) {}
-  Decoded encode(const Canvas& canvas, const TileMap* damage = nullptr, bool keyframe = false,
-                 int refine_step = 0) {
-    session_.wait_ms(16.7);
-    unit = session_.encode(canvas, damage, keyframe, refine_step);
-    auto decoded = decoder_.decode(unit.data);
-    REQUIRE(decoded.has_value());
-    CHECK(decoded->width == canvas.width());
-    CHECK(decoded->height == canvas.height());
-    REQUIRE(decoded->format == (divide_of(canvas) == 1 ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_YUV420P));
-    REQUIRE(same_planes(static_cast<ScreenEncoder&>(session_.encoder()).decoded(), *decoded));
-    return std::move(*decoded);
-  }
-  AccessUnit unit;
-
- private:
-  Session session_;
-  Decoder decoder_;
-};
-
-// Moves the rows of `area` up by `rows` and draws new text below, colours included.
-void scroll(Canvas& canvas, const Rect& area, int rows, unsigned seed) {
-  const CpuPlanes& planes = canvas.planes();
-  for (int plane = 0; plane < 3; ++plane) {
-    const auto p = static_cast<std::size_t>(plane);
-    const int divide = plane == 0 ? 1 : divide_of(canvas);
-    const int shift = rows / divide;
-    for (int y = area.y / divide; y < area.bottom() / divide - shift; ++y) {
-      std::memcpy(planes.data[p] + y * planes.stride[p] + area.x / divide,
-                  planes.data[p] + (y + shift) * planes.stride[p] + area.x / divide,
-                  static_cast<std::size_t>(area.width / divide));
-    }
-  }
-  canvas.draw_text({area.x, area.bottom() - rows, area.width, rows}, seed);
-}
-
-void colour(Canvas& canvas, std::mt19937& random) {
-  for (int plane = 1; plane < 3; ++plane) {
-    const auto p = static_cast<std::size_t>(plane);
-    const int width = canvas.width() / divide_of(canvas);
-    for (int y = 0; y < canvas.height() / divide_of(canvas); ++y) {
-      for (int x = 0; x < width; x += 8) {
-        const int value = static_cast<int>(random() % 200) + 20;
-        for (int i = x; i < std::min(x + 8, width); ++i) {
-          canvas.planes().data[p][y * canvas.planes().stride[p] + i] =
-              static_cast<std::uint8_t>(value);
-        }
-      }
-    }
-  }
-}
+using test::tiles_of;
+using test::whole;
 
 void change_in_every_way(PixelFormat format, double crf) {
   std::mt19937 random(5);
@@ -172,7 +74,7 @@ void change_in_every_way(PixelFormat format, double crf) {
 }
 
 TEST_CASE("what it keeps is what a decoder shows: every kind of change, every quality") {
-  for (const PixelFormat format : kFormats) {
+  for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
     for (const double crf : {10.0, 16.0, 23.0, 30.0, 38.0, 45.0, 51.0}) {
       CAPTURE(crf);
@@ -192,7 +94,7 @@ int slices_of(const AccessUnit& unit) {
 }
 
 TEST_CASE("a large change is cut into slices, a small one is not") {
-  for (const PixelFormat format : kFormats) {
+  for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
     for (int most = 1; most <= 8; ++most) {
       CAPTURE(most);
@@ -222,7 +124,7 @@ TEST_CASE("a large change is cut into slices, a small one is not") {
 }
 
 TEST_CASE("noise at the finest quantiser takes no more bits than a decoder must bear") {
-  for (const PixelFormat format : kFormats) {
+  for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
     std::mt19937 random(8);
     Canvas canvas(format, 96, 80);
@@ -263,7 +165,7 @@ TEST_CASE("more slices than rows, and all that changed in one row") {
 }
 
 TEST_CASE("BGRA of any size gives the stream of its planes, held pictures included") {
-  for (const PixelFormat format : kFormats) {
+  for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
     for (const auto& [width, height] : {std::pair{1, 1}, {17, 33}, {203, 121}, {320, 240}}) {
       CAPTURE(width);
@@ -345,131 +247,8 @@ TEST_CASE("colour that a scroll by an odd number of rows blurs is sharp again af
   CHECK(chroma_error(shown) < 2.0);
 }
 
-TEST_CASE("every quantiser, both chroma formats") {
-  for (const PixelFormat format : kFormats) {
-    CAPTURE(format);
-    for (int crf = 0; crf <= 51; ++crf) {
-      CAPTURE(crf);
-      std::mt19937 random(static_cast<unsigned>(crf));
-      Canvas canvas(format, 98, 66);
-      canvas.draw_text(whole(canvas), 1);
-      colour(canvas, random);
-      Exact exact(canvas, quality(crf), {.most = 1 + crf % 3, .least_tiles = 4});
-      exact.encode(canvas);
-      unsigned noise = 1;
-      for (unsigned i = 0; i < 4; ++i) {
-        CAPTURE(i);
-        if (i % 2 == 0) {
-          canvas.draw_noise(noise);
-        } else {
-          scroll(canvas, whole(canvas), 7, i);
-        }
-        colour(canvas, random);
-        const TileMap all = tiles_of(canvas, whole(canvas));
-        exact.encode(canvas, &all, i == 2);
-      }
-    }
-  }
-}
-
-TEST_CASE("one decoder follows from size to size, through storms of keyframes and other rates") {
-  Decoder decoder;
-  std::mt19937 random(11);
-  for (int round = 0; round < 24; ++round) {
-    CAPTURE(round);
-    const PixelFormat format = kFormats[static_cast<std::size_t>(round % 2)];
-    const int width = 2 * test::uniform(random, 1, 120);
-    const int height = 2 * test::uniform(random, 1, 90);
-    Canvas canvas(format, width, height);
-    Session session(
-        std::make_unique<ScreenEncoder>(Slicing{.most = 1 + round % 8, .least_tiles = 2}), canvas,
-        quality(test::uniform(random, 0, 51)));
-    for (unsigned i = 0; i < 12; ++i) {
-      CAPTURE(i);
-      canvas.draw_text(whole(canvas), i / 2);
-      colour(canvas, random);
-      session.wait_ms(16.7);
-      if (i % 4 == 3) {
-        (void)session.encoder().update({60, 100'000 << test::uniform(random, 0, 10),
-                                        static_cast<double>(test::uniform(random, 0, 51))});
-      }
-      const bool keyframe = i < 6 || i % 2 == 0;
-      const AccessUnit unit = session.encode(canvas, nullptr, keyframe);
-      CHECK(unit.keyframe == keyframe);
-      const auto decoded = decoder.decode(unit.data);
-      REQUIRE(decoded.has_value());
-      CHECK(decoded->keyframe == keyframe);
-      const CpuPlanes kept = static_cast<ScreenEncoder&>(session.encoder()).decoded();
-      REQUIRE(same_planes(kept, *decoded));
-    }
-  }
-}
-
-TEST_CASE("a keyframe of coloured text fits a quarter of a second of the ceiling") {
-  for (const PixelFormat format : kFormats) {
-    CAPTURE(format);
-    Canvas canvas(format, 1280, 720);
-    canvas.draw_text(whole(canvas), 4);
-    const int divide = divide_of(canvas);
-    for (std::size_t plane = 1; plane < 3; ++plane) {
-      for (int y = 0; y < 720 / divide; ++y) {
-        for (int x = 0; x < 1280 / divide; ++x) {
-          const bool ink = canvas.luma(x * divide, y * divide) == 40;
-          canvas.planes().data[plane][y * canvas.planes().stride[plane] + x] =
-              static_cast<std::uint8_t>(ink ? 60 + (x * divide / 64 + y * divide / 16) % 9 * 16
-                                            : 128);
-        }
-      }
-    }
-    StreamConfig config;
-    config.bitrate = 4'000'000;
-    Exact exact(canvas, config);
-    exact.encode(canvas);
-    CHECK(static_cast<double>(exact.unit.data.size()) * 8 < 0.25 * config.bitrate * 1.4);
-  }
-}
-
-TEST_CASE("text that moves in 4:4:4 is copied exactly in all planes, without a residual") {
-  Canvas canvas(PixelFormat::kI444, 640, 368);
-  std::mt19937 random(6);
-  canvas.draw_text(whole(canvas), 1);
-  colour(canvas, random);
-  Exact exact(canvas, quality(23));
-  Decoded before = exact.encode(canvas);
-  const std::size_t keyframe = exact.unit.data.size();
-  const TileMap all = tiles_of(canvas, whole(canvas));
-  for (const auto& [by_x, by_y] : {std::pair{0, 13}, {0, -7}, {5, 0}, {3, 11}, {-9, -1}}) {
-    CAPTURE(by_x);
-    CAPTURE(by_y);
-    // What leaves on one side returns on the other.
-    for (std::size_t plane = 0; plane < 3; ++plane) {
-      const std::ptrdiff_t stride = canvas.planes().stride[plane];
-      std::uint8_t* pixels = canvas.planes().data[plane];
-      const std::vector<std::uint8_t> old(pixels, pixels + stride * 368);
-      for (int y = 0; y < 368; ++y) {
-        for (int x = 0; x < 640; ++x) {
-          pixels[y * stride + x] = old[static_cast<std::size_t>((y + 368 + by_y) % 368 * stride +
-                                                                (x + 640 + by_x) % 640)];
-        }
-      }
-    }
-    const Decoded shown = exact.encode(canvas, &all);
-    CHECK(exact.unit.data.size() < keyframe / 4);
-    // Far enough from the edges nothing is new.
-    for (std::size_t plane = 0; plane < 3; ++plane) {
-      const std::uint8_t* now =
-          plane == 0 ? shown.luma.data() : shown.chroma.data() + (plane - 1) * 640 * 368;
-      const std::uint8_t* then =
-          plane == 0 ? before.luma.data() : before.chroma.data() + (plane - 1) * 640 * 368;
-      for (int y = 64; y < 304; ++y)
-        REQUIRE(std::memcmp(now + y * 640 + 64, then + (y + by_y) * 640 + 64 + by_x, 512) == 0);
-    }
-    before = shown;
-  }
-}
-
 TEST_CASE("every instruction set gives the same bits") {
-  for (const PixelFormat format : kFormats) {
+  for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
     std::vector<std::vector<std::uint8_t>> streams;
     test::on_every_target([&] {
@@ -491,55 +270,9 @@ TEST_CASE("every instruction set gives the same bits") {
   }
 }
 
-TEST_CASE("the lowest level that carries the bit rate: four times as many bits in 4:4:4") {
-  for (const auto& [chroma, level] : {std::pair{Chroma::k420, 50}, {Chroma::k444, 42}}) {
-    screen::StreamHeader header{
-        .width = 1920, .height = 1080, .fps = 60, .bitrate = 100'000'000, .chroma = chroma};
-    screen::choose_level(header);
-    CHECK(header.level_idc == level);
-  }
-}
-
-TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them") {
-  for (const PixelFormat format : kFormats) {
-    CAPTURE(format);
-    for (const auto& [width, height] :
-         {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}, {8192, 4320}}) {
-      CAPTURE(width);
-      Canvas canvas(format, width, height);
-      canvas.draw_text(whole(canvas), 3);
-      Exact exact(canvas, quality(23), {.most = 3});
-      exact.encode(canvas);
-      bool seen = false;
-      for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
-        if (const auto sps = parse_sps(nal.bytes)) {
-          seen = true;
-          CHECK(sps->width == width);
-          CHECK(sps->height == height);
-          CHECK(sps->profile_idc == (format == PixelFormat::kI444 ? 244 : 66));
-          CHECK(sps->constraint_flags == (format == PixelFormat::kI444 ? 0 : 0xC0));
-          CHECK(sps->chroma_format_idc == (format == PixelFormat::kI444 ? 3 : 1));
-          CHECK(sps->max_num_reorder_frames == 0);
-          CHECK(sps->colour == ColourDescription{});
-        }
-        return true;
-      });
-      CHECK(seen);
-      canvas.draw_text({0, 0, width / 2, height}, 4);
-      const TileMap damage = tiles_of(canvas, whole(canvas));
-      exact.encode(canvas, &damage);
-      const Rect last{width - 1, height - 1, 1,
-                      1};  // after as long a run of skipped ones as there is
-      canvas.draw_text(last, 5);
-      const TileMap one = tiles_of(canvas, last);
-      exact.encode(canvas, &one);
-    }
-  }
-}
-
 TEST_CASE(
     "an unchanged picture is a few bytes, a scroll of known text little more than its new line") {
-  for (const PixelFormat format : kFormats) {
+  for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
     Canvas canvas(format, 1280, 720);
     canvas.draw_text(whole(canvas), 1);

@@ -1,0 +1,199 @@
+// Our own encoder's streams: every quantiser, size and level, in 4:2:0 and 4:4:4.
+#include <doctest/doctest.h>
+
+#include <random>
+
+#include "encode/h264_sps.hpp"
+#include "pixels.hpp"
+#include "screen_support.hpp"
+
+namespace kvm {
+namespace {
+
+using screen::ScreenEncoder;
+using screen::Slicing;
+using test::Canvas;
+using test::colour;
+using test::Decoded;
+using test::Decoder;
+using test::divide_of;
+using test::Exact;
+using test::kPlanar;
+using test::quality;
+using test::same_planes;
+using test::scroll;
+using test::Session;
+using test::tiles_of;
+using test::whole;
+
+TEST_CASE("every quantiser, both chroma formats") {
+  for (const PixelFormat format : kPlanar) {
+    CAPTURE(format);
+    for (int crf = 0; crf <= 51; ++crf) {
+      CAPTURE(crf);
+      std::mt19937 random(static_cast<unsigned>(crf));
+      Canvas canvas(format, 98, 66);
+      canvas.draw_text(whole(canvas), 1);
+      colour(canvas, random);
+      Exact exact(canvas, quality(crf), {.most = 1 + crf % 3, .least_tiles = 4});
+      exact.encode(canvas);
+      unsigned noise = 1;
+      for (unsigned i = 0; i < 4; ++i) {
+        CAPTURE(i);
+        if (i % 2 == 0) {
+          canvas.draw_noise(noise);
+        } else {
+          scroll(canvas, whole(canvas), 7, i);
+        }
+        colour(canvas, random);
+        const TileMap all = tiles_of(canvas, whole(canvas));
+        exact.encode(canvas, &all, i == 2);
+      }
+    }
+  }
+}
+
+TEST_CASE("one decoder follows from size to size, through storms of keyframes and other rates") {
+  Decoder decoder;
+  std::mt19937 random(11);
+  for (int round = 0; round < 24; ++round) {
+    CAPTURE(round);
+    const PixelFormat format = kPlanar[static_cast<std::size_t>(round % 2)];
+    const int width = 2 * test::uniform(random, 1, 120);
+    const int height = 2 * test::uniform(random, 1, 90);
+    Canvas canvas(format, width, height);
+    Session session(
+        std::make_unique<ScreenEncoder>(Slicing{.most = 1 + round % 8, .least_tiles = 2}), canvas,
+        quality(test::uniform(random, 0, 51)));
+    for (unsigned i = 0; i < 12; ++i) {
+      CAPTURE(i);
+      canvas.draw_text(whole(canvas), i / 2);
+      colour(canvas, random);
+      session.wait_ms(16.7);
+      if (i % 4 == 3) {
+        (void)session.encoder().update({60, 100'000 << test::uniform(random, 0, 10),
+                                        static_cast<double>(test::uniform(random, 0, 51))});
+      }
+      const bool keyframe = i < 6 || i % 2 == 0;
+      const AccessUnit unit = session.encode(canvas, nullptr, keyframe);
+      CHECK(unit.keyframe == keyframe);
+      const auto decoded = decoder.decode(unit.data);
+      REQUIRE(decoded.has_value());
+      CHECK(decoded->keyframe == keyframe);
+      const CpuPlanes kept = static_cast<ScreenEncoder&>(session.encoder()).decoded();
+      REQUIRE(same_planes(kept, *decoded));
+    }
+  }
+}
+
+TEST_CASE("a keyframe of coloured text fits a quarter of a second of the ceiling") {
+  for (const PixelFormat format : kPlanar) {
+    CAPTURE(format);
+    Canvas canvas(format, 1280, 720);
+    canvas.draw_text(whole(canvas), 4);
+    const int divide = divide_of(canvas);
+    for (std::size_t plane = 1; plane < 3; ++plane) {
+      for (int y = 0; y < 720 / divide; ++y) {
+        for (int x = 0; x < 1280 / divide; ++x) {
+          const bool ink = canvas.luma(x * divide, y * divide) == 40;
+          canvas.planes().data[plane][y * canvas.planes().stride[plane] + x] =
+              static_cast<std::uint8_t>(ink ? 60 + (x * divide / 64 + y * divide / 16) % 9 * 16
+                                            : 128);
+        }
+      }
+    }
+    StreamConfig config;
+    config.bitrate = 4'000'000;
+    Exact exact(canvas, config);
+    exact.encode(canvas);
+    CHECK(static_cast<double>(exact.unit.data.size()) * 8 < 0.25 * config.bitrate * 1.4);
+  }
+}
+
+TEST_CASE("text that moves in 4:4:4 is copied exactly in all planes, without a residual") {
+  Canvas canvas(PixelFormat::kI444, 640, 368);
+  std::mt19937 random(6);
+  canvas.draw_text(whole(canvas), 1);
+  colour(canvas, random);
+  Exact exact(canvas, quality(23));
+  Decoded before = exact.encode(canvas);
+  const std::size_t keyframe = exact.unit.data.size();
+  const TileMap all = tiles_of(canvas, whole(canvas));
+  for (const auto& [by_x, by_y] : {std::pair{0, 13}, {0, -7}, {5, 0}, {3, 11}, {-9, -1}}) {
+    CAPTURE(by_x);
+    CAPTURE(by_y);
+    // What leaves on one side returns on the other.
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const std::ptrdiff_t stride = canvas.planes().stride[plane];
+      std::uint8_t* pixels = canvas.planes().data[plane];
+      const std::vector<std::uint8_t> old(pixels, pixels + stride * 368);
+      for (int y = 0; y < 368; ++y) {
+        for (int x = 0; x < 640; ++x) {
+          pixels[y * stride + x] = old[static_cast<std::size_t>((y + 368 + by_y) % 368 * stride +
+                                                                (x + 640 + by_x) % 640)];
+        }
+      }
+    }
+    const Decoded shown = exact.encode(canvas, &all);
+    CHECK(exact.unit.data.size() < keyframe / 4);
+    // Far enough from the edges nothing is new.
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const std::uint8_t* now =
+          plane == 0 ? shown.luma.data() : shown.chroma.data() + (plane - 1) * 640 * 368;
+      const std::uint8_t* then =
+          plane == 0 ? before.luma.data() : before.chroma.data() + (plane - 1) * 640 * 368;
+      for (int y = 64; y < 304; ++y)
+        REQUIRE(std::memcmp(now + y * 640 + 64, then + (y + by_y) * 640 + 64 + by_x, 512) == 0);
+    }
+    before = shown;
+  }
+}
+
+TEST_CASE("the lowest level that carries the bit rate: four times as many bits in 4:4:4") {
+  for (const auto& [chroma, level] : {std::pair{Chroma::k420, 50}, {Chroma::k444, 42}}) {
+    screen::StreamHeader header{
+        .width = 1920, .height = 1080, .fps = 60, .bitrate = 100'000'000, .chroma = chroma};
+    screen::choose_level(header);
+    CHECK(header.level_idc == level);
+  }
+}
+
+TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them") {
+  for (const PixelFormat format : kPlanar) {
+    CAPTURE(format);
+    for (const auto& [width, height] :
+         {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}, {8192, 4320}}) {
+      CAPTURE(width);
+      Canvas canvas(format, width, height);
+      canvas.draw_text(whole(canvas), 3);
+      Exact exact(canvas, quality(23), {.most = 3});
+      exact.encode(canvas);
+      bool seen = false;
+      for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
+        if (const auto sps = parse_sps(nal.bytes)) {
+          seen = true;
+          CHECK(sps->width == width);
+          CHECK(sps->height == height);
+          CHECK(sps->profile_idc == (format == PixelFormat::kI444 ? 244 : 66));
+          CHECK(sps->constraint_flags == (format == PixelFormat::kI444 ? 0 : 0xC0));
+          CHECK(sps->chroma_format_idc == (format == PixelFormat::kI444 ? 3 : 1));
+          CHECK(sps->max_num_reorder_frames == 0);
+          CHECK(sps->colour == ColourDescription{});
+        }
+        return true;
+      });
+      CHECK(seen);
+      canvas.draw_text({0, 0, width / 2, height}, 4);
+      const TileMap damage = tiles_of(canvas, whole(canvas));
+      exact.encode(canvas, &damage);
+      const Rect last{width - 1, height - 1, 1,
+                      1};  // after as long a run of skipped ones as there is
+      canvas.draw_text(last, 5);
+      const TileMap one = tiles_of(canvas, last);
+      exact.encode(canvas, &one);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvm
