@@ -1,5 +1,6 @@
 #include "encode/screen/predict.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -34,6 +35,32 @@ void repeat_left(const std::uint8_t* pixels, std::ptrdiff_t stride, std::uint8_t
     fill(out + y * out_stride, out_stride, size, 1, pixels[y * stride - 1]);
 }
 
+// 8.3.3.4 and 8.3.4.4: a slanted plane through the pixels above and left.
+template <int kSize>
+void lay_plane(const std::uint8_t* pixels, std::ptrdiff_t stride, std::uint8_t* out,
+               std::ptrdiff_t out_stride) noexcept {
+  constexpr int kHalf = kSize / 2;
+  constexpr int kSlope = kSize == 16 ? 5 : 34;
+  const std::uint8_t* top = pixels - stride;  // top[-1] is the corner
+  const auto left = [&](int y) { return static_cast<int>(pixels[y * stride - 1]); };
+  int horizontal = 0;
+  int vertical = 0;
+  for (int i = 1; i <= kHalf; ++i) {
+    horizontal += i * (top[kHalf - 1 + i] - top[kHalf - 1 - i]);
+    vertical += i * (left(kHalf - 1 + i) - left(kHalf - 1 - i));
+  }
+  const int across = (kSlope * horizontal + 32) >> 6;
+  const int down = (kSlope * vertical + 32) >> 6;
+  const int middle = 16 * (left(kSize - 1) + top[kSize - 1]) + 16 - (kHalf - 1) * (across + down);
+  for (int y = 0; y < kSize; ++y) {
+    const int first = middle + y * down;
+    for (int x = 0; x < kSize; ++x) {
+      out[y * out_stride + x] =
+          static_cast<std::uint8_t>(std::clamp((first + x * across) >> 5, 0, 255));
+    }
+  }
+}
+
 constexpr int kMiddle = 128;  // where there is nothing to predict from
 
 int luma_mean(Neighbours neighbours, const std::uint8_t* pixels, std::ptrdiff_t stride) noexcept {
@@ -50,6 +77,7 @@ void predict_luma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pix
                   std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept {
   if (mode == IntraMode::kVertical) return repeat_top<16>(pixels, stride, out, out_stride);
   if (mode == IntraMode::kHorizontal) return repeat_left(pixels, stride, out, out_stride, 16);
+  if (mode == IntraMode::kPlane) return lay_plane<16>(pixels, stride, out, out_stride);
   fill(out, out_stride, 16, 16, luma_mean(neighbours, pixels, stride));
 }
 
@@ -57,6 +85,7 @@ void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* p
                     std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept {
   if (mode == IntraMode::kVertical) return repeat_top<8>(pixels, stride, out, out_stride);
   if (mode == IntraMode::kHorizontal) return repeat_left(pixels, stride, out, out_stride, 8);
+  if (mode == IntraMode::kPlane) return lay_plane<8>(pixels, stride, out, out_stride);
   // 8.3.4.1 to 8.3.4.3: each 4×4 quarter for itself; on the diagonal both sides count, off it the
   // side that it touches comes first.
   for (int quarter = 0; quarter < 4; ++quarter) {
@@ -116,7 +145,7 @@ void compensate_chroma(const Plane& reference, int x, int y, int width, Vector l
 
 void intra_differences(Neighbours neighbours, const std::uint8_t* source,
                        std::ptrdiff_t source_stride, const std::uint8_t* pixels,
-                       std::ptrdiff_t stride, std::array<int, 3>& out) noexcept {
+                       std::ptrdiff_t stride, std::array<int, kIntraModes>& out) noexcept {
   const auto dc = static_cast<std::uint8_t>(luma_mean(neighbours, pixels, stride));
   const auto of_mode = [&](IntraMode mode) -> int& { return out[static_cast<std::size_t>(mode)]; };
   std::array<std::uint8_t, 16> row;
@@ -133,6 +162,10 @@ void intra_differences(Neighbours neighbours, const std::uint8_t* source,
     from_left += difference_of_rows<16>(source + y * source_stride, 0, row.data(), 0, 1);
   }
   of_mode(IntraMode::kHorizontal) = from_left;
+  if (!neighbours.allow(IntraMode::kPlane)) return;
+  std::array<std::uint8_t, 256> plane;
+  lay_plane<16>(pixels, stride, plane.data(), 16);
+  of_mode(IntraMode::kPlane) = difference_of_rows<16>(source, source_stride, plane.data(), 16, 16);
 }
 
 }  // namespace kvm::screen

@@ -12,16 +12,32 @@
 
 namespace kvm::screen {
 
-// Intra16x16PredMode. Chroma's modes are counted otherwise: see write_chroma_mode().
-enum class IntraMode : std::uint8_t { kVertical = 0, kHorizontal = 1, kDc = 2 };
+// Intra16x16PredMode (table 8-4). Chroma's modes are counted otherwise: see chroma_mode_number().
+enum class IntraMode : std::uint8_t { kVertical = 0, kHorizontal = 1, kDc = 2, kPlane = 3 };
+inline constexpr std::size_t kIntraModes = 4;
 [[nodiscard]] constexpr std::uint32_t chroma_mode_number(IntraMode mode) noexcept {
-  return mode == IntraMode::kDc ? 0 : mode == IntraMode::kHorizontal ? 1 : 2;  // table 8-5
+  constexpr std::array<std::uint32_t, kIntraModes> kNumbers{2, 1, 0, 3};  // table 8-5
+  return kNumbers[static_cast<std::size_t>(mode)];
 }
 
 // Which neighbours of a macroblock may be used.
 struct Neighbours {
   bool left = false;
   bool top = false;
+  // Slices begin at a row's left end: where there is one left and one above, there is the corner.
+  [[nodiscard]] constexpr bool allow(IntraMode mode) const noexcept {
+    switch (mode) {
+      case IntraMode::kVertical:
+        return top;
+      case IntraMode::kHorizontal:
+        return left;
+      case IntraMode::kPlane:
+        return left && top;
+      case IntraMode::kDc:
+        break;
+    }
+    return true;
+  }
 };
 
 // Predicts the 16×16 luma block at `pixels` from the pixels around it in the same plane.
@@ -61,7 +77,7 @@ template <int kWidth>
 // mode's number; others are left alone.
 void intra_differences(Neighbours neighbours, const std::uint8_t* source,
                        std::ptrdiff_t source_stride, const std::uint8_t* pixels,
-                       std::ptrdiff_t stride, std::array<int, 3>& out) noexcept;
+                       std::ptrdiff_t stride, std::array<int, kIntraModes>& out) noexcept;
 
 template <int kSize>
 [[nodiscard]] inline bool equal_block(const std::uint8_t* a, std::ptrdiff_t a_stride,

@@ -243,34 +243,27 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
   end_macroblock(col, row, begun);
 }
 
-void SliceCoder::predict_chroma_intra(int col, int row, IntraMode mode,
-                                      const Around& around) const noexcept {
-  if (full_chroma()) {  // 8.3.4.5
-    for (std::size_t plane = 1; plane < 3; ++plane) {
-      const Plane& chroma = (*setup_.picture)[plane];
-      std::uint8_t* at = chroma.at(col * kTile, row * kTile);
-      predict_luma(mode, around.available(), at, chroma.stride, at, chroma.stride);
-    }
-    return;
-  }
+// Predicts and codes Cb and Cr; `mode` is luma's own in 4:4:4 (8.3.4.5), else theirs.
+void SliceCoder::chroma_intra(int col, int row, IntraMode mode, const Around& around) {
+  const int size = setup_.picture->tile(1);
   for (std::size_t plane = 1; plane < 3; ++plane) {
-    const Plane& chroma = (*setup_.picture)[plane];
-    std::uint8_t* at = chroma.at(col * 8, row * 8);
-    predict_chroma(mode, around.available(), at, chroma.stride, at, chroma.stride);
+    const Plane& picture = (*setup_.picture)[plane];
+    std::uint8_t* at = picture.at(col * size, row * size);
+    const auto predict = full_chroma() ? predict_luma : predict_chroma;
+    predict(mode, around.available(), at, picture.stride, at, picture.stride);
   }
+  chroma(col, row, source_at(col, row), Rounding::kIntra);
 }
 
 void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& around) {
   const Begun begun = begin_macroblock();
-  const SourceBlock source = source_at(col, row);
-  Planes& picture = *setup_.picture;
-  const Plane& luma = picture[0];
+  const Plane& luma = (*setup_.picture)[0];
   std::uint8_t* pixels = luma.at(col * kTile, row * kTile);
   predict_luma(intra.mode, around.available(), pixels, luma.stride, pixels, luma.stride);
-  predict_chroma_intra(col, row, intra.mode, around);
+  const IntraMode chroma_mode = full_chroma() ? intra.mode : choose_chroma_intra(col, row, around);
   residual_.pattern = 0;
   luma_intra(0, col, row);
-  chroma(col, row, source, Rounding::kIntra);
+  chroma_intra(col, row, chroma_mode, around);
 
   State& state = map_->code(col, row, true, {}, quantiser_);
   write_skip_run();
@@ -279,7 +272,7 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
                              4 * (residual_.pattern >> 4) +
                              ((residual_.pattern & 15U) != 0 ? 12U : 0U);
   out_->ue(setup_.intra ? type : type + 5);
-  if (!full_chroma()) out_->ue(chroma_mode_number(intra.mode));
+  if (!full_chroma()) out_->ue(chroma_mode_number(chroma_mode));
   write_quantiser();
   write_residual_blocks(state, around, true);
   end_macroblock(col, row, begun);

@@ -134,6 +134,8 @@ class SliceCoder {
   [[nodiscard]] Inter search(int col, int row, std::span<const Vector> candidates,
                              Vector predicted) const noexcept;
   [[nodiscard]] Intra choose_intra(int col, int row) const noexcept;
+  [[nodiscard]] IntraMode choose_chroma_intra(int col, int row,
+                                              const Around& around) const noexcept;
   [[nodiscard]] int chroma_difference(int col, int row, const SourceBlock& source) const noexcept;
   [[nodiscard]] int inherited_quality(int col, int row, Vector vector) const noexcept;
 
@@ -146,9 +148,7 @@ class SliceCoder {
   [[nodiscard]] bool code_skip(int col, int row, Vector vector);
   void code_intra(int col, int row, const Intra& intra, const Around& around);
   // Intra_4x4, when it costs less than `limit`: false leaves nothing but pixels to be written over.
-  [[nodiscard]] bool code_intra4(int col, int row, IntraMode chroma_mode, int limit,
-                                 const Around& around);
-  void predict_chroma_intra(int col, int row, IntraMode mode, const Around& around) const noexcept;
+  [[nodiscard]] bool code_intra4(int col, int row, int limit, const Around& around);
   // Levels from source and the prediction that stands in the picture; then adds them to it. Luma,
   // and in 4:4:4 any plane.
   void luma_inter(std::size_t plane, int col, int row);
@@ -157,6 +157,7 @@ class SliceCoder {
                                      const std::uint8_t* prediction, std::ptrdiff_t stride);
   void luma_intra(std::size_t plane, int col, int row);
   void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
+  void chroma_intra(int col, int row, IntraMode mode, const Around& around);
   // Brackets around what one macroblock writes.
   struct Begun {
     SliceBits::Mark mark;

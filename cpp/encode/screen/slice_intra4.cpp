@@ -18,8 +18,7 @@ constexpr int kHeadBits = 8;
 
 }  // namespace
 
-bool SliceCoder::code_intra4(int col, int row, IntraMode chroma_mode, int limit,
-                             const Around& around) {
+bool SliceCoder::code_intra4(int col, int row, int limit, const Around& around) {
   const bool left = around.left != nullptr;
   const bool top = around.top != nullptr;
   const bool corner_is_right = top && col + 1 < map_->cols();
@@ -77,6 +76,7 @@ bool SliceCoder::code_intra4(int col, int row, IntraMode chroma_mode, int limit,
     predicted_modes[block] = predicted;
     keep(0, i, coded.nonzero);
   }
+  IntraMode chroma_mode = IntraMode::kDc;
   if (full_chroma()) {
     for (std::size_t plane = 1; plane < 3; ++plane) {
       for (std::size_t i = 0; i < 16; ++i) {
@@ -87,8 +87,8 @@ bool SliceCoder::code_intra4(int col, int row, IntraMode chroma_mode, int limit,
       }
     }
   } else {
-    predict_chroma_intra(col, row, chroma_mode, around);
-    chroma(col, row, source_at(col, row), Rounding::kIntra);
+    chroma_mode = choose_chroma_intra(col, row, around);
+    chroma_intra(col, row, chroma_mode, around);
   }
 
   State& state = map_->code(col, row, true, {}, quantiser_);

@@ -1,5 +1,6 @@
 // The deciding half of SliceCoder: where each changed macroblock is predicted from.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -141,14 +142,14 @@ SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
   const SourceBlock source = source_at(col, row);
   const Plane& luma = (*setup_.picture)[0];
   constexpr int kUnknown = std::numeric_limits<int>::max();
-  std::array<int, 3> differences{kUnknown, kUnknown, kUnknown};
+  std::array<int, kIntraModes> differences{kUnknown, kUnknown, kUnknown, kUnknown};
   intra_differences(around(col, row).available(), source.luma, source.luma_stride,
                     luma.at(col * kTile, row * kTile), luma.stride, differences);
   if (full_chroma()) {
     for (std::size_t plane = 1; plane < 3; ++plane) {
       const Plane& from = (*setup_.source)[plane];
       const Plane& to = (*setup_.picture)[plane];
-      std::array<int, 3> more{};
+      std::array<int, kIntraModes> more{};
       intra_differences(around(col, row).available(), from.at(col * kTile, row * kTile),
                         from.stride, to.at(col * kTile, row * kTile), to.stride, more);
       for (std::size_t mode = 0; mode < differences.size(); ++mode) {
@@ -158,11 +159,38 @@ SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
   }
   constexpr int kModeBits = 6;  // type, chroma's mode
   Intra best{.cost = kUnknown};
-  for (const IntraMode mode : {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal}) {
+  for (const IntraMode mode :
+       {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal, IntraMode::kPlane}) {
     const int difference = differences[static_cast<std::size_t>(mode)];
     if (difference < best.cost) best = {.mode = mode, .cost = difference};
   }
   best.cost += lambda_ * kModeBits;
+  return best;
+}
+
+// 4:2:0: Cb and Cr have a mode together, whatever luma's is.
+IntraMode SliceCoder::choose_chroma_intra(int col, int row, const Around& around) const noexcept {
+  const SourceBlock source = source_at(col, row);
+  IntraMode best = IntraMode::kDc;
+  int least = std::numeric_limits<int>::max();
+  for (const IntraMode mode :
+       {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal, IntraMode::kPlane}) {
+    if (!around.available().allow(mode)) continue;
+    const auto bits = 2 * static_cast<int>(std::bit_width(chroma_mode_number(mode) + 1U)) - 1;
+    int cost = lambda_ * bits;
+    for (std::size_t plane = 0; plane < 2; ++plane) {
+      const Plane& picture = (*setup_.picture)[plane + 1];
+      std::array<std::uint8_t, 64> predicted;
+      predict_chroma(mode, around.available(), picture.at(col * 8, row * 8), picture.stride,
+                     predicted.data(), 8);
+      cost +=
+          difference_of_rows<8>(source.chroma[plane], source.chroma_stride, predicted.data(), 8, 8);
+    }
+    if (cost < least) {
+      least = cost;
+      best = mode;
+    }
+  }
   return best;
 }
 
@@ -171,8 +199,7 @@ void SliceCoder::code(int col, int end, int row) {
     for (; col < end; ++col) {
       const Around near = around(col, row);
       const Intra intra = choose_intra(col, row);
-      if (intra.cost < kWorthIntra4 * lambda_ ||
-          !code_intra4(col, row, intra.mode, intra.cost, near)) {
+      if (intra.cost < kWorthIntra4 * lambda_ || !code_intra4(col, row, intra.cost, near)) {
         code_intra(col, row, intra, near);
       }
     }
@@ -230,7 +257,7 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
   if (inter.cost >= kGoodPrediction) {
     const Intra intra = choose_intra(col, row);
     const int least = std::min(inter.cost, intra.cost);
-    if (least >= kWorthIntra4InMotion * lambda_ && code_intra4(col, row, intra.mode, least, near)) {
+    if (least >= kWorthIntra4InMotion * lambda_ && code_intra4(col, row, least, near)) {
       return 1;
     }
     if (intra.cost < inter.cost) {
