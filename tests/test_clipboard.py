@@ -99,6 +99,7 @@ def test_echo_is_suppressed(screen, clipboard, texts) -> None:
     copy(screen, "one")
     assert texts.get(timeout=10) == ("one", 0)
     copy(screen, "one")  # a clipboard manager that takes over what is there
+    time.sleep(0.3)  # xclip returns a moment before it owns the selection
     clipboard.write("two")
     time.sleep(0.2)
     copy(screen, "two")
