@@ -98,8 +98,11 @@ def test_the_cursor_is_that_of_the_source(house, make_xvfb) -> None:
                 # Whoever drives with a mouse has the shape at the hand.
                 await take_control(page)
                 styles = set()
+                test = XTest(server.display)
                 for x in (60, 360):
                     await page.mouse.move(*await place(page, x, 60))
+                    # Before it is there, the shape is that of where it was.
+                    await eventually(lambda x=x: abs(test.pointer()[0] - x) < 3, 5, "the pointer")
                     await page.locator(".cursor").wait_for(state="hidden")
 
                     async def is_it():
@@ -116,7 +119,6 @@ def test_the_cursor_is_that_of_the_source(house, make_xvfb) -> None:
                 # A locked pointer has none, so it is drawn where the source has it.
                 await page.get_by_role("button", name="Lock pointer").click()
                 await page.locator(".cursor").wait_for(state="visible")
-                test = XTest(server.display)
                 await asyncio.sleep(0.3)
                 await drawn(page, server, *test.pointer()[:2])
                 await page.mouse.down()
