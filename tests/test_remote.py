@@ -183,8 +183,8 @@ def test_a_second_viewer_adds_no_encode_and_a_stalled_one_stops_nobody(house, sc
                     key=lambda c: c.sent,
                 )
                 assert channel.queued <= 8
-                assert channel.dropped > 30
-                await eventually(lambda: stuck.dropped >= 30, what="the hub tells")
+                assert channel.dropped > 10
+                await eventually(lambda: stuck.dropped > 10, what="the hub tells")
                 # It is behind, not lost: its next packets decode from a keyframe.
                 decoder = kvmstream.Decoder()
                 pictures = 0
