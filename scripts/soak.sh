@@ -156,7 +156,7 @@ repeat_python() { # repeat_python COUNT
   local i
   for ((i = 1; i <= $1; i++)); do
     echo "--- run $i of $1"
-    KVMSTREAM_REQUIRE_NATIVE=1 "$PY" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile \
+    KVMSTREAM_REQUIRE_NATIVE=1 "$PY" -m pytest -q -p no:cacheprovider "${TWO_AT_A_TIME[@]}" \
       -m 'not slow' --ignore tests/test_packaging.py
   done
   echo "soak: $1 runs"
@@ -196,7 +196,7 @@ on_python() {
     fi
   fi
   "$venv/bin/python" -m pip install -q "$wheel"
-  KVMSTREAM_REQUIRE_NATIVE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile -m 'not slow'
+  KVMSTREAM_REQUIRE_NATIVE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider "${TWO_AT_A_TIME[@]}" -m 'not slow'
   echo "soak: $(basename "$wheel"), PyAV $("$venv/bin/python" -c 'import av; print(av.__version__)')"
   rm -rf "$venv"
 }
@@ -208,7 +208,7 @@ on_pyav() {
   "$PY" -m venv "$venv"
   "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'
   KVMSTREAM_PURE=1 "$venv/bin/python" -m pip install -q --only-binary av --group test . "av==$1.*"
-  "$venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --dist loadfile -m 'not native and not slow' \
+  "$venv/bin/python" -m pytest -q -p no:cacheprovider "${TWO_AT_A_TIME[@]}" -m 'not native and not slow' \
     tests/test_fallback_*.py tests/test_parity_*.py tests/test_stream*.py tests/test_record*.py tests/test_decode.py
   echo "soak: PyAV $("$venv/bin/python" -c 'import av; print(av.__version__)')"
   rm -rf "$venv"

@@ -12,9 +12,9 @@ namespace {
 
 constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kKeyframeFloorNs = 500 * kNsPerMs;
+constexpr std::int64_t kNextPictureNs = 40 * kNsPerMs;  // the longest that a keyframe waits for one
 // Motion counts as over after the first pause; the steps then follow each other slowly enough to
 // leave the CPU alone.
-constexpr std::int64_t kNextPictureNs = 40 * kNsPerMs;  // the longest that a keyframe waits for one
 constexpr std::int64_t kRefineAfterNs = 120 * kNsPerMs;
 constexpr std::int64_t kRefineEveryNs = 60 * kNsPerMs;
 constexpr int kRefineSteps = 4;

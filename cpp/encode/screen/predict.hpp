@@ -14,7 +14,10 @@ namespace kvm::screen {
 
 // Intra16x16PredMode (table 8-4). Chroma's modes are counted otherwise: see chroma_mode_number().
 enum class IntraMode : std::uint8_t { kVertical = 0, kHorizontal = 1, kDc = 2, kPlane = 3 };
-inline constexpr std::size_t kIntraModes = 4;
+// In the order in which they are tried: of equals the first is taken.
+inline constexpr std::array kIntraOrder{IntraMode::kDc, IntraMode::kVertical,
+                                        IntraMode::kHorizontal, IntraMode::kPlane};
+inline constexpr std::size_t kIntraModes = kIntraOrder.size();
 [[nodiscard]] constexpr std::uint32_t chroma_mode_number(IntraMode mode) noexcept {
   constexpr std::array<std::uint32_t, kIntraModes> kNumbers{2, 1, 0, 3};  // table 8-5
   return kNumbers[static_cast<std::size_t>(mode)];

@@ -159,8 +159,7 @@ SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
   }
   constexpr int kModeBits = 6;  // type, chroma's mode
   Intra best{.cost = kUnknown};
-  for (const IntraMode mode :
-       {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal, IntraMode::kPlane}) {
+  for (const IntraMode mode : kIntraOrder) {
     const int difference = differences[static_cast<std::size_t>(mode)];
     if (difference < best.cost) best = {.mode = mode, .cost = difference};
   }
@@ -173,8 +172,7 @@ IntraMode SliceCoder::choose_chroma_intra(int col, int row, const Around& around
   const SourceBlock source = source_at(col, row);
   IntraMode best = IntraMode::kDc;
   int least = std::numeric_limits<int>::max();
-  for (const IntraMode mode :
-       {IntraMode::kDc, IntraMode::kVertical, IntraMode::kHorizontal, IntraMode::kPlane}) {
+  for (const IntraMode mode : kIntraOrder) {
     if (!around.available().allow(mode)) continue;
     const auto bits = 2 * static_cast<int>(std::bit_width(chroma_mode_number(mode) + 1U)) - 1;
     int cost = lambda_ * bits;
