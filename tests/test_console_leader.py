@@ -204,6 +204,12 @@ def test_typing_asks_for_control_again_after_an_outage(house, screen) -> None:
                 await page.locator(".stage").focus()
                 await page.keyboard.press("a")
                 await page.get_by_text("You drive").wait_for()
+
+                async def known():  # it comes a moment after the control
+                    holder = "kvmstream.state.sources.get('office-pc').controller"
+                    return await page.evaluate(holder) == "control"
+
+                await eventually_async(known, 5, "who drives")
                 connect = "kvmstream.link.connect"
                 await page.evaluate(
                     f"globalThis.real = {connect}; {connect} = () => {{}}; undefined"

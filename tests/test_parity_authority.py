@@ -28,7 +28,10 @@ def authority(tmp_path, monkeypatch):
 
 
 def test_the_cookie_opens_the_server(backend, make_xvfb, authority):
-    server = make_xvfb("320x240", "-auth", str(authority))
+    # A file of its own: a server looks at its file again when that has changed.
+    servers = authority.with_name("servers")
+    servers.write_bytes(authority.read_bytes())
+    server = make_xvfb("320x240", "-auth", str(servers))
     assert backend.displays(server.display)[0][4:6] == (320, 240)
     authority.write_bytes(_entry(socket.gethostname(), bytes(16)))
     with pytest.raises(errors.CaptureError, match="XAUTHORITY"):

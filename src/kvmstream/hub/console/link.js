@@ -40,6 +40,7 @@ export class Link {
 
   connect() {
     this._closed = false;
+    clearTimeout(this._timer); // a second socket would be heard beside this one
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/v1/live`);
     socket.binaryType = "arraybuffer";
     this._socket = socket;
