@@ -1,5 +1,5 @@
 # Shared by the scripts beside it: sourced, never run. Sets $ROOT, goes there, and gives
-# need_system, ensure_venv, ensure_group, install_native, start_xvfb, usable_display; and $TWO_AT_A_TIME.
+# need_system, ensure_venv, ensure_group, install_native, run_pytest, start_xvfb, usable_display.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -8,8 +8,6 @@ cd "$ROOT"
 
 VENV="$ROOT/.venv"
 JOBS="${JOBS:-$(nproc 2>/dev/null || echo 2)}"
-# For pytest: most of a test's time is waiting, so two files at a time need little more than half the time.
-TWO_AT_A_TIME=(-n 2 --dist loadfile)
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }
@@ -272,6 +270,23 @@ install_native() {
   KVMSTREAM_REQUIRE_NATIVE=1 CMAKE_BUILD_PARALLEL_LEVEL="$JOBS" \
     "$PY" -m pip install -q --no-build-isolation '.[cli]'
   echo "$want" >"$stamp"
+}
+
+# run_pytest PYTHON ARGS…: two test files at a time, because most of a test's time is waiting. Many tests look at the clock:
+# what fails beside another one is run once more, alone, and has to pass there; $PASSED_ALONE names it.
+run_pytest() {
+  local python="$1" cache="$ROOT/build/pytest-cache" status=0
+  shift
+  rm -rf "$cache"
+  PASSED_ALONE=""
+  "$python" -m pytest -o cache_dir="$cache" -n 2 --dist loadfile "$@" || status=$?
+  if [ "$status" -eq 1 ]; then
+    PASSED_ALONE="$("$python" -c 'import json, sys; print(*json.load(open(sys.argv[1])))' "$cache/v/cache/lastfailed")"
+    say "once more, alone: what failed beside another test"
+    "$python" -m pytest -o cache_dir="$cache" --last-failed --last-failed-no-failures none "$@"
+  elif [ "$status" -ne 0 ]; then
+    return "$status"
+  fi
 }
 
 # ---- a private X server ------------------------------------------------------------------------

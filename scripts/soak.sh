@@ -152,12 +152,14 @@ print(f"soak: hub {r['hub_cpu']:.0f} % of a core, lowest viewer {r['fps_lowest']
 END
 }
 
+tell_passed_alone() { if [ -n "$PASSED_ALONE" ]; then echo "soak: failed beside another test, passed alone: $PASSED_ALONE"; fi; }
+
 repeat_python() { # repeat_python COUNT
   local i
   for ((i = 1; i <= $1; i++)); do
     echo "--- run $i of $1"
-    KVMSTREAM_REQUIRE_NATIVE=1 "$PY" -m pytest -q -p no:cacheprovider "${TWO_AT_A_TIME[@]}" \
-      -m 'not slow' --ignore tests/test_packaging.py
+    KVMSTREAM_REQUIRE_NATIVE=1 run_pytest "$PY" -q -m 'not slow' --ignore tests/test_packaging.py
+    tell_passed_alone
   done
   echo "soak: $1 runs"
 }
@@ -196,7 +198,8 @@ on_python() {
     fi
   fi
   "$venv/bin/python" -m pip install -q "$wheel"
-  KVMSTREAM_REQUIRE_NATIVE=1 "$venv/bin/python" -m pytest -q -p no:cacheprovider "${TWO_AT_A_TIME[@]}" -m 'not slow'
+  KVMSTREAM_REQUIRE_NATIVE=1 run_pytest "$venv/bin/python" -q -m 'not slow'
+  tell_passed_alone
   echo "soak: $(basename "$wheel"), PyAV $("$venv/bin/python" -c 'import av; print(av.__version__)')"
   rm -rf "$venv"
 }
@@ -208,8 +211,9 @@ on_pyav() {
   "$PY" -m venv "$venv"
   "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'
   KVMSTREAM_PURE=1 "$venv/bin/python" -m pip install -q --only-binary av --group test . "av==$1.*"
-  "$venv/bin/python" -m pytest -q -p no:cacheprovider "${TWO_AT_A_TIME[@]}" -m 'not native and not slow' \
+  run_pytest "$venv/bin/python" -q -m 'not native and not slow' \
     tests/test_fallback_*.py tests/test_parity_*.py tests/test_stream*.py tests/test_record*.py tests/test_decode.py
+  tell_passed_alone
   echo "soak: PyAV $("$venv/bin/python" -c 'import av; print(av.__version__)')"
   rm -rf "$venv"
 }

@@ -19,18 +19,8 @@ say "3/4 Python tests, native and fallback"
 install_native
 # The installed package is tested, never the source tree. The tests run on one backend after the other by
 # themselves; without the native core they would skip half, so its absence is a failure here.
-# Many tests look at the clock: what fails beside another one is run once more, alone, and has to pass there.
 export KVMSTREAM_REQUIRE_NATIVE=1
-python_tests=("$PY" -m pytest -o cache_dir="$ROOT/build/pytest-cache")
-rm -rf "$ROOT/build/pytest-cache"
-status=0
-"${python_tests[@]}" "${TWO_AT_A_TIME[@]}" "$@" || status=$?
-if [ "$status" -eq 1 ]; then
-  say "once more, alone: what failed beside another test"
-  "${python_tests[@]}" --last-failed --last-failed-no-failures none "$@"
-elif [ "$status" -ne 0 ]; then
-  exit "$status"
-fi
+run_pytest "$PY" "$@"
 
 say "4/4 the pure wheel, alone in an environment of its own"
 scripts/check_pure_wheel.sh "$PY"
