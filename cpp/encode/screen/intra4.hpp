@@ -13,6 +13,9 @@ namespace kvm::screen {
 // Intra4x4PredMode (table 8-2).
 inline constexpr unsigned kIntra4Modes = 9;
 inline constexpr std::uint8_t kIntra4Dc = 2;
+// Of its code: the one that is predicted from the neighbours, any other (7.3.5.1).
+inline constexpr int kKnownModeBits = 1;
+inline constexpr int kOtherModeBits = 4;
 
 // Which pixels around a 4×4 block may be used.
 struct Around4 {

@@ -77,10 +77,6 @@ constexpr auto kTaps = [] {
   return taps;
 }();
 
-// One bit when the mode is the predicted one, else four (7.3.5.1).
-constexpr int kKnownModeBits = 1;
-constexpr int kOtherModeBits = 4;
-
 constexpr auto kPlaceOf = [] {  // raster order → scan
   std::array<std::uint8_t, 16> places{};
   for (std::size_t i = 0; i < 16; ++i) places[kZigzag[i]] = static_cast<std::uint8_t>(i);

@@ -30,7 +30,9 @@ void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
   out_ = &out;
   skipped_ = 0;
   quantiser_ = written_quantiser_ = setup.quantiser;
-  lambda_ = std::max(1, static_cast<int>(std::lround(std::exp2((setup.quantiser - 12) / 6.0))));
+  const double steps = (setup.quantiser - 12) / 6.0;
+  lambda_ = std::max(1, static_cast<int>(std::lround(std::exp2(steps))));
+  squared_lambda_ = std::max(1, static_cast<int>(std::lround(0.85 * std::exp2(2 * steps))));
 }
 
 SourceBlock SliceCoder::source_at(int col, int row) const noexcept {

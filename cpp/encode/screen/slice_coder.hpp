@@ -128,7 +128,7 @@ class SliceCoder {
   [[nodiscard]] bool exact_full_chroma(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] std::optional<Vector> find_exact(int col, int row,
                                                  std::span<const Vector> candidates) const noexcept;
-  [[nodiscard]] int moved_together(int col, int end, int row, Vector vector) const noexcept;
+  [[nodiscard]] int moved_together(int col, int end, int row, Vector vector) noexcept;
   // Of Cb and Cr in 4:4:4, between source and reference.
   [[nodiscard]] int full_chroma_difference(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] Inter search(int col, int row, std::span<const Vector> candidates,
@@ -147,15 +147,27 @@ class SliceCoder {
   // to be written over.
   [[nodiscard]] bool code_skip(int col, int row, Vector vector);
   void code_intra(int col, int row, const Intra& intra, const Around& around);
-  // Intra_4x4, when it costs less than `limit`: false leaves nothing but pixels to be written over.
-  [[nodiscard]] bool code_intra4(int col, int row, int limit, const Around& around);
+  // Intra_4x4, when it is better than `rival`, by the difference of its prediction and by what it
+  // costs in the end: false leaves nothing but pixels to be written over.
+  struct Rival {
+    int difference = 0;  // and bits, as all costs in the search
+    const Intra* intra = nullptr;
+    Vector vector;  // when there is no `intra`
+  };
+  [[nodiscard]] bool code_intra4(int col, int row, const Rival& rival, const Around& around);
+  // Squared error and bits of luma as `rival` would be coded, about.
+  [[nodiscard]] int luma_cost(int col, int row, const Rival& rival, const Around& around);
   // Levels from source and the prediction that stands in the picture; then adds them to it. Luma,
   // and in 4:4:4 any plane.
   void luma_inter(std::size_t plane, int col, int row);
   // The 8×8 blocks whose levels are kept, as CodedBlockPatternLuma; all others hold none.
   [[nodiscard]] unsigned luma_levels(std::size_t plane, int col, int row,
-                                     const std::uint8_t* prediction, std::ptrdiff_t stride);
+                                     const std::uint8_t* prediction, std::ptrdiff_t stride,
+                                     LumaLevels& levels) const;
+  // Intra_16x16. `pixels` hold the prediction, and get what a decoder shows.
   void luma_intra(std::size_t plane, int col, int row);
+  void luma_intra(std::size_t plane, int col, int row, std::uint8_t* pixels, std::ptrdiff_t stride,
+                  LumaLevels& levels) const;
   void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
   void chroma_intra(int col, int row, IntraMode mode, const Around& around);
   // Brackets around what one macroblock writes.
@@ -182,7 +194,10 @@ class SliceCoder {
   int quantiser_ = 0;          // of the macroblock in hand
   int written_quantiser_ = 0;  // QP_Y,PRED: that of the last macroblock that stated one
   int lambda_ = 1;             // differences that one bit is worth
+  int squared_lambda_ = 1;     // squared differences that one bit is worth
+  int together_ = 8;           // macroblocks that moved_together() tries next
   Residual residual_;
+  LumaLevels trial_;
 };
 
 }  // namespace kvm::screen

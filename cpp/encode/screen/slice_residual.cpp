@@ -60,18 +60,19 @@ template <std::size_t kPlane, typename State>
 void SliceCoder::luma_inter(std::size_t plane, int col, int row) {
   const Plane& picture = (*setup_.picture)[plane];
   std::uint8_t* pixels = picture.at(col * kTile, row * kTile);
-  const unsigned kept = luma_levels(plane, col, row, pixels, picture.stride);
+  const unsigned kept = luma_levels(plane, col, row, pixels, picture.stride, levels_of(plane));
   if (kept == 0) return;
   residual_.pattern |= kept;
   add_luma(levels_of(plane).blocks, nullptr, quantiser_of(plane), pixels, picture.stride);
 }
 
 unsigned SliceCoder::luma_levels(std::size_t plane, int col, int row,
-                                 const std::uint8_t* prediction, std::ptrdiff_t stride) {
+                                 const std::uint8_t* prediction, std::ptrdiff_t stride,
+                                 LumaLevels& levels) const {
   const Plane& source = (*setup_.source)[plane];
-  LumaBlocks& blocks = levels_of(plane).blocks;
+  LumaBlocks& blocks = levels.blocks;
   forward_luma(source.at(col * kTile, row * kTile), source.stride, prediction, stride, blocks);
-  Occupied<16>& used = levels_of(plane).used;
+  Occupied<16>& used = levels.used;
   quantise(blocks, quantiser_of(plane), Rounding::kInter, used);
   if (!any_of(used)) return 0;
   unsigned kept = 0;
@@ -101,7 +102,7 @@ bool SliceCoder::code_skip(int col, int row, Vector vector) {
   if (difference16(source.luma, source.luma_stride, luma, reference.stride, limit) > limit)
     return false;
   residual_.pattern = 0;
-  if (luma_levels(0, col, row, luma, reference.stride) != 0) return false;
+  if (luma_levels(0, col, row, luma, reference.stride, residual_.luma) != 0) return false;
   predict_inter(col, row, 1, vector);
   chroma(col, row, source, Rounding::kInter);
   if (residual_.pattern != 0) return false;
@@ -111,21 +112,24 @@ bool SliceCoder::code_skip(int col, int row, Vector vector) {
 }
 
 void SliceCoder::luma_intra(std::size_t plane, int col, int row) {
-  const Plane& source = (*setup_.source)[plane];
   const Plane& picture = (*setup_.picture)[plane];
-  const int quantiser = quantiser_of(plane);
-  std::uint8_t* pixels = picture.at(col * kTile, row * kTile);
   LumaLevels& levels = levels_of(plane);
-  forward_luma(source.at(col * kTile, row * kTile), source.stride, pixels, picture.stride,
-               levels.blocks);
+  luma_intra(plane, col, row, picture.at(col * kTile, row * kTile), picture.stride, levels);
+  if (any_of(levels.used)) residual_.pattern |= 15U;
+}
+
+void SliceCoder::luma_intra(std::size_t plane, int col, int row, std::uint8_t* pixels,
+                            std::ptrdiff_t stride, LumaLevels& levels) const {
+  const Plane& source = (*setup_.source)[plane];
+  const int quantiser = quantiser_of(plane);
+  forward_luma(source.at(col * kTile, row * kTile), source.stride, pixels, stride, levels.blocks);
   levels.dc = levels.blocks.at[0];
   levels.blocks.at[0].fill(0);
   quantise(levels.blocks, quantiser, Rounding::kIntra, levels.used);
   quantise_luma_dc(levels.dc, quantiser);
-  if (any_of(levels.used)) residual_.pattern |= 15U;
   Block4 dc = levels.dc;
   dequantise_luma_dc(dc, quantiser);
-  add_luma(levels.blocks, dc.data(), quantiser, pixels, picture.stride);
+  add_luma(levels.blocks, dc.data(), quantiser, pixels, stride);
 }
 
 void SliceCoder::chroma(int col, int row, const SourceBlock& source, Rounding rounding) {

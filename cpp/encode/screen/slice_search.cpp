@@ -11,8 +11,7 @@
 namespace kvm::screen {
 namespace {
 
-// Bits that a macroblock's difference must be worth before it is tried in sixteen blocks. Film is
-// full of differences that no prediction takes away.
+// Bits that a macroblock's difference must be worth before it is tried in sixteen blocks.
 constexpr int kWorthIntra4 = 40;
 constexpr int kWorthIntra4InMotion = 700;
 constexpr int kHorizontalReach = 2000;  // A.3.1: 2048 in every level
@@ -71,22 +70,27 @@ std::optional<Vector> SliceCoder::find_exact(int col, int row,
   return std::nullopt;
 }
 
-// How many macroblocks from `col` on, `end` at most, came along with the first.
-int SliceCoder::moved_together(int col, int end, int row, Vector vector) const noexcept {
-  constexpr int kMost = 8;  // two cache lines of each row
-  int count = std::min(end - col, kMost);
+// How many macroblocks from `col` on, `end` at most, came along with the first. Long rows are quick
+// to read, and what is read in vain is bounded: twice as many are tried after all of a try did.
+int SliceCoder::moved_together(int col, int end, int row, Vector vector) noexcept {
+  constexpr int kFewest = 8;  // two cache lines of each row
+  constexpr int kMost = 128;
+  int count = std::min(end - col, together_);
   while (count > 1 && !allowed(col + count - 1, row, vector)) --count;
+  const int tried = count;
   for (std::size_t plane = 0; plane < luma_planes(); ++plane) {
     const Plane& now = (*setup_.source)[plane];
     const Plane& old = (*setup_.old_source)[plane];
     for (int y = row * kTile; y < (row + 1) * kTile; ++y) {
       const std::uint8_t* a = now.at(col * kTile, y);
       const std::uint8_t* b = old.at(col * kTile + vector.x, y + vector.y);
-      for (int i = 1; i < count; ++i) {
-        if (std::memcmp(a + i * kTile, b + i * kTile, kTile) != 0) count = i;
-      }
+      if (std::memcmp(a, b, static_cast<std::size_t>(count * kTile)) == 0) continue;
+      int equal = 0;
+      while (std::memcmp(a + equal * kTile, b + equal * kTile, kTile) == 0) ++equal;
+      count = equal;
     }
   }
+  together_ = count == tried ? std::min(2 * together_, kMost) : kFewest;
   return count;
 }
 
@@ -197,7 +201,8 @@ void SliceCoder::code(int col, int end, int row) {
     for (; col < end; ++col) {
       const Around near = around(col, row);
       const Intra intra = choose_intra(col, row);
-      if (intra.cost < kWorthIntra4 * lambda_ || !code_intra4(col, row, intra.cost, near)) {
+      if (intra.cost < kWorthIntra4 * lambda_ ||
+          !code_intra4(col, row, {.difference = intra.cost, .intra = &intra, .vector = {}}, near)) {
         code_intra(col, row, intra, near);
       }
     }
@@ -251,14 +256,23 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
   candidates.add(map_->last_vector(col, row));
   if (col + 1 < map_->cols()) candidates.add(map_->last_vector(col + 1, row));
   const Inter inter = search(col, row, candidates.list(), predicted);
-  constexpr int kGoodPrediction = 256;  // one a pixel: intra hardly ever does better
-  if (inter.cost >= kGoodPrediction) {
+  // Below so many bits' worth intra has nothing to win.
+  constexpr int kGoodPrediction = 20;
+  if (inter.cost >= kGoodPrediction * lambda_) {
     const Intra intra = choose_intra(col, row);
-    const int least = std::min(inter.cost, intra.cost);
-    if (least >= kWorthIntra4InMotion * lambda_ && code_intra4(col, row, least, near)) {
+    const Rival as_inter{.difference = inter.cost, .intra = nullptr, .vector = inter.vector};
+    const Rival as_intra{.difference = intra.cost, .intra = &intra, .vector = {}};
+    // The differences are not comparable: those of an intra prediction are smooth, and take few
+    // bits.
+    const bool near_each_other = intra.cost < 2 * inter.cost && inter.cost < 2 * intra.cost;
+    const bool take_intra =
+        near_each_other ? luma_cost(col, row, as_intra, near) < luma_cost(col, row, as_inter, near)
+                        : intra.cost < inter.cost;
+    if (std::min(intra.cost, inter.cost) >= kWorthIntra4InMotion * lambda_ &&
+        code_intra4(col, row, take_intra ? as_intra : as_inter, near)) {
       return 1;
     }
-    if (intra.cost < inter.cost) {
+    if (take_intra) {
       code_intra(col, row, intra, near);
       return 1;
     }
