@@ -44,6 +44,7 @@ class Engine:
             "kvmstream-encode": EncodeLoop(self.shared, make_ladder).run,
         }
         self._threads: list[threading.Thread] = []
+        self._left_behind: set[threading.Thread] = set()  # nobody waits for them again
 
     def start(self) -> None:
         """Opens capture, then the encoder; each on the thread that will own it."""
@@ -76,8 +77,11 @@ class Engine:
 
     def _join_threads(self) -> None:
         for thread in self._threads:
+            if thread in self._left_behind:
+                continue
             thread.join(_JOIN_TIMEOUT[thread.name])
             if thread.is_alive():
+                self._left_behind.add(thread)
                 self.shared.log(40, "pipeline", f"{thread.name} hangs and is left behind")
 
     def subscribe(self, capacity: int) -> Subscription:
