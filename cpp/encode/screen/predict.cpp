@@ -51,12 +51,17 @@ void lay_plane(const std::uint8_t* pixels, std::ptrdiff_t stride, std::uint8_t* 
   }
   const int across = (kSlope * horizontal + 32) >> 6;
   const int down = (kSlope * vertical + 32) >> 6;
-  const int middle = 16 * (left(kSize - 1) + top[kSize - 1]) + 16 - (kHalf - 1) * (across + down);
-  for (int y = 0; y < kSize; ++y) {
-    const int first = middle + y * down;
+  // All of it fits 16 bits: a slope is below 1,400, and no pixel is more than 8 of each from the
+  // middle.
+  const int corner = 16 * (left(kSize - 1) + top[kSize - 1]) + 16 - (kHalf - 1) * (across + down);
+  std::array<std::int16_t, kSize> first;
+  for (int x = 0; x < kSize; ++x)
+    first[static_cast<std::size_t>(x)] = static_cast<std::int16_t>(corner + x * across);
+  for (int y = 0; y < kSize; ++y, out += out_stride) {
     for (int x = 0; x < kSize; ++x) {
-      out[y * out_stride + x] =
-          static_cast<std::uint8_t>(std::clamp((first + x * across) >> 5, 0, 255));
+      const auto value = static_cast<std::int16_t>(first[static_cast<std::size_t>(x)] + y * down);
+      const auto shown = static_cast<std::int16_t>(value >> 5);
+      out[x] = static_cast<std::uint8_t>(shown < 0 ? 0 : shown > 255 ? 255 : shown);
     }
   }
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <cstring>
 
 #include "encode/screen/patterns.hpp"
 #include "encode/screen/slice_coder.hpp"
@@ -23,12 +24,14 @@ constexpr int kLargeLevelBits = 3;
 
 // What the levels of a macroblock's luma take in CAVLC, about.
 [[nodiscard]] int level_bits(const Occupied<16>& used) noexcept {
-  int bits = 0;
-  for (std::size_t i = 0; i < 16; ++i) {
-    bits += kLevelBits * std::popcount(used.nonzero[i]) +
-            kLargeLevelBits * std::popcount(used.large[i]);
-  }
-  return bits;
+  const auto count = [](const std::array<std::uint16_t, 16>& marks) {
+    std::array<std::uint64_t, 4> words;
+    std::memcpy(words.data(), marks.data(), sizeof words);
+    int sum = 0;
+    for (const std::uint64_t word : words) sum += std::popcount(word);
+    return sum;
+  };
+  return kLevelBits * count(used.nonzero) + kLargeLevelBits * count(used.large);
 }
 
 [[nodiscard]] int squared_difference16(const std::uint8_t* a, std::ptrdiff_t a_stride,
