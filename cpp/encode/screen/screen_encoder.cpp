@@ -229,9 +229,9 @@ int ScreenEncoder::sharp_quantiser() const {
 // every picture takes a few macroblocks along.
 void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
   constexpr std::size_t kLargeChange = 64;  // tiles; after a smaller one refinement follows soon
-  constexpr int kMost = 160;
-  constexpr std::uint32_t kRested = 15;  // pictures; what changes sooner is not worth it
-  constexpr double kReserve = 0.1;       // seconds of the ceiling
+  constexpr int kMost = 40;                 // the whole of a 1080p screen in some three seconds
+  constexpr std::uint32_t kRested = 15;     // pictures; what changes sooner is not worth it
+  constexpr double kReserve = 0.1;          // seconds of the ceiling
   if (tiles.count() < kLargeChange || quantiser_.budget() < kReserve * rate_.bitrate) return;
   const int count = cols_ * rows_;
   int chosen = 0;
