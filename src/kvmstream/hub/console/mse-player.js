@@ -15,6 +15,7 @@ const KEEP_BYTES = 32e6; // then a keyframe is asked for, and what is before it 
 const QUEUE = 16; // segments that wait for the source buffer
 const FIGURES_MS = 500;
 const UNSEEN_MS = 150; // after which a picture that is in the buffer ought to be on the screen
+const STUCK_MS = 1000; // after which an element that does not show it is given up on
 
 /** Safari on phones has this one only. @returns {typeof MediaSource | undefined} */
 const mediaSource = () => /** @type {any} */ (globalThis).ManagedMediaSource ?? globalThis.MediaSource;
@@ -50,7 +51,8 @@ export class MsePlayer {
     this._number = 0;
     this._time = 0; // of the next picture, ticks
     this._held = 0; // bytes in the buffer, about
-    this._unseen = 0; // the timer until _nudge()
+    this._unseen = 0; // the timer until _nudge(), then until _restart()
+    this._mayRestart = true; // once, until something is seen: an element that nobody sees tells of no picture
     this._timer = setInterval(() => this._report(), FIGURES_MS);
     this.surface.addEventListener("error", () => this._failed(this.surface.error?.message ?? ""));
     this.surface.addEventListener("timeupdate", () => this._keepUp());
@@ -188,10 +190,19 @@ export class MsePlayer {
     if (next.type) this._append();
   }
 
-  /** A clock that ran past the newest picture while the page was busy waits for more, and more may never come. */
+  /** An element that waits for more than the newest picture, and more may never come, is brought to it. */
   _nudge() {
     const newest = this._flying.at(-1);
-    if (newest !== undefined && this._buffer !== null) this.surface.currentTime = newest.time + 0.5 * (DURATION / TIMESCALE);
+    if (newest === undefined || this._buffer === null) return;
+    this.surface.currentTime = newest.time + 0.5 * (DURATION / TIMESCALE);
+    this._unseen = window.setTimeout(() => this._restart(newest), STUCK_MS);
+  }
+
+  /** @param {Flying} unseen */
+  _restart(unseen) {
+    if (!this._mayRestart || !this._flying.includes(unseen)) return;
+    this._mayRestart = false;
+    this._resync();
   }
 
   /** The element's clock stays at the newest picture. */
@@ -223,6 +234,7 @@ export class MsePlayer {
     let seen;
     while (this._flying[0] !== undefined && this._flying[0].time <= time + 0.5 * (DURATION / TIMESCALE)) seen = this._flying.shift();
     if (seen === undefined) return;
+    this._mayRestart = true;
     const { header, received } = seen;
     const drawn = nowNs();
     this._figures.drawn++;
