@@ -47,6 +47,7 @@ unshare --mount --pid --fork --kill-child bash -c '
   tree="$1" work="$2"
   shift 2
   mount --make-rprivate /
+  mount --bind "$tree" "$tree" # its root is a mount point then, as `ip netns` wants it
   mount -t proc proc "$tree/proc"
   mount --rbind /dev "$tree/dev"
   mount -t tmpfs tmpfs "$tree/dev/shm"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -123,33 +124,40 @@ def test_a_damaged_database_is_an_error_and_stays_as_it_was(path) -> None:
         Store(path)
 
 
+@contextmanager
+def database(path, **options):
+    """Past the store; committed and closed."""
+    with closing(sqlite3.connect(path, **options)) as db, db:
+        yield db
+
+
 def test_newer_and_foreign_databases_are_refused(path) -> None:
     Store(path).close()
-    with sqlite3.connect(path) as db:
+    with database(path) as db:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="version 99"):
         Store(path)
     path.unlink()
-    with sqlite3.connect(path) as db:
+    with database(path) as db:
         db.execute("CREATE TABLE bookmarks (url)")
     with pytest.raises(StoreError, match="another program"):
         Store(path)
 
 
 def test_a_database_of_the_first_version_is_brought_on(path, monkeypatch) -> None:
-    from kvmstream.hub import database
+    from kvmstream.hub import database as module
 
-    newest = database._MIGRATIONS
-    monkeypatch.setattr(database, "_MIGRATIONS", newest[:1])
+    newest = module._MIGRATIONS
+    monkeypatch.setattr(module, "_MIGRATIONS", newest[:1])
     Store(path).close()
-    with sqlite3.connect(path) as db:
+    with database(path) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         db.execute(
             "INSERT INTO sources (name, identity, secret, created) VALUES ('pc', 'i', ?, 1)",
             (b"s",),
         )
         db.execute("INSERT INTO users VALUES ('anna', NULL, 'admin', 1)")
-    monkeypatch.setattr(database, "_MIGRATIONS", newest)
+    monkeypatch.setattr(module, "_MIGRATIONS", newest)
     store = Store(path)
     assert [(s.name, s.identity, s.clipboard) for s in store.sources()] == [("pc", "i", "both")]
     store.set_macro("anna", "log in", "[]")
@@ -200,7 +208,7 @@ def test_macros_belong_to_their_user(path) -> None:
 def test_a_locked_database_says_so(path, monkeypatch) -> None:
     monkeypatch.setattr("kvmstream.hub.database._BUSY_SECONDS", 0.2)
     store = Store(path)
-    with sqlite3.connect(path, isolation_level=None) as other:
+    with database(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="another program has locked it"):
             store.set_user("anna", "view")
