@@ -35,8 +35,9 @@ kvmstream() { "$VENV/bin/kvmstream" "$@"; }
 head -c 24 /dev/urandom | base64 | kvmstream users --folder "$folder" add demo --role admin >/dev/null
 host="$ADDRESS"
 if [ "$ADDRESS" != 127.0.0.1 ]; then host=""; fi
+: >"$folder/hub.log"
 "$VENV/bin/kvmstream" hub --folder "$folder" --host "$host" --address "$ADDRESS" "${PORTS[@]}" --web-port "$WEB_PORT" \
-  >"$folder/hub.log" 2>&1 &
+  >>"$folder/hub.log" 2>&1 &
 hub=$!
 CLEANUP+=("kill $hub 2>/dev/null && wait $hub 2>/dev/null")
 for ((i = 0; i < 100; i++)); do
