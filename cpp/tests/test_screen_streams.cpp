@@ -149,6 +149,47 @@ TEST_CASE("text that moves in 4:4:4 is copied exactly in all planes, without a r
   }
 }
 
+TEST_CASE("a film beside text is coded coarser than the text") {
+  constexpr Rect kFilm{0, 0, 640, 256};  // 640 tiles
+  constexpr Rect kText{0, 256, 640, 256};
+  Canvas canvas(PixelFormat::kI420, 640, 512);
+  Exact exact(canvas, quality(26), {.most = 1});
+  std::mt19937 random(5);
+  const auto noise = [&](const Rect& area) {
+    for (int y = area.y; y < area.bottom(); ++y) {
+      for (int x = area.x; x < area.x + area.width; ++x) {
+        canvas.planes().data[0][y * canvas.planes().stride[0] + x] =
+            static_cast<std::uint8_t>(96 + random() % 64);
+      }
+    }
+  };
+  const auto error = [&](const Decoded& decoded, const Rect& area) {
+    double sum = 0;
+    for (int y = area.y; y < area.bottom(); ++y) {
+      for (int x = area.x; x < area.x + area.width; ++x) {
+        const int difference = decoded.luma[static_cast<std::size_t>(y * decoded.width + x)] -
+                               canvas.planes().data[0][y * canvas.planes().stride[0] + x];
+        sum += difference * difference;
+      }
+    }
+    return sum / (area.width * area.height);
+  };
+  exact.encode(canvas);
+  const TileMap film = tiles_of(canvas, kFilm);
+  for (int i = 0; i < 10; ++i) {
+    noise(kFilm);
+    exact.encode(canvas, &film);
+  }
+  // The same noise in both: new below, the next picture of a film above.
+  noise(kFilm);
+  noise(kText);
+  TileMap both = film;
+  both.merge(tiles_of(canvas, kText));
+  const Decoded decoded = exact.encode(canvas, &both);
+  CHECK(error(decoded, kFilm) > 1.25 * error(decoded, kText));  // two steps: a quarter coarser
+  CHECK(error(decoded, kFilm) < 2 * error(decoded, kText));
+}
+
 TEST_CASE("the lowest level that carries the bit rate: four times as many bits in 4:4:4") {
   for (const auto& [chroma, level] : {std::pair{Chroma::k420, 50}, {Chroma::k444, 42}}) {
     screen::StreamHeader header{

@@ -160,11 +160,22 @@ void ScreenEncoder::share(const std::vector<Rows>& ranges, Fn&& fn) {
   });
 }
 
+bool ScreenEncoder::has_film(const TileMap& tiles) const {
+  constexpr std::size_t kLeast = 480;  // tiles: a film of 480×256
+  if (tiles.count() < kLeast) return false;
+  std::size_t count = 0;
+  tiles.for_each_run([&](int row, int begin, int end) {
+    for (int col = begin; col < end; ++col) count += map_.is_film(col, row) ? 1U : 0U;
+  });
+  return count >= kLeast;
+}
+
 void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser,
                                  std::vector<std::uint8_t>& annexb) {
   const std::size_t old = 1 - current_;
   SliceSetup setup{.intra = idr,
                    .quantiser = quantiser,
+                   .film = has_film(tiles),
                    .vertical_reach = header_.vertical_reach,
                    .chroma = header_.chroma,
                    .source = &source_[current_],

@@ -29,10 +29,28 @@ void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
   setup_ = setup;
   out_ = &out;
   skipped_ = 0;
-  quantiser_ = written_quantiser_ = setup.quantiser;
-  const double steps = (setup.quantiser - 12) / 6.0;
-  lambda_ = std::max(1, static_cast<int>(std::lround(std::exp2(steps))));
-  squared_lambda_ = std::max(1, static_cast<int>(std::lround(0.85 * std::exp2(2 * steps))));
+  written_quantiser_ = setup.quantiser;
+  use_quantiser(setup.quantiser);
+}
+
+void SliceCoder::use_quantiser(int quantiser) noexcept {
+  struct Lambdas {
+    int plain;
+    int squared;
+  };
+  static const auto kLambdas = [] {
+    std::array<Lambdas, 52> all{};
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const double steps = (static_cast<double>(i) - 12) / 6.0;
+      all[i] = {std::max(1, static_cast<int>(std::lround(std::exp2(steps)))),
+                std::max(1, static_cast<int>(std::lround(0.85 * std::exp2(2 * steps))))};
+    }
+    return all;
+  }();
+  const Lambdas& lambdas = kLambdas[static_cast<std::size_t>(quantiser)];
+  quantiser_ = quantiser;
+  lambda_ = lambdas.plain;
+  squared_lambda_ = lambdas.squared;
 }
 
 SourceBlock SliceCoder::source_at(int col, int row) const noexcept {
@@ -96,10 +114,10 @@ int SliceCoder::inherited_quality(int col, int row, Vector vector) const noexcep
 }
 
 void SliceCoder::refine(int col, int row, int quantiser) {
-  quantiser_ = quantiser;
+  use_quantiser(quantiser);
   predict_inter(col, row, 1, {});
   code_inter(col, row, {}, around(col, row));
-  quantiser_ = setup_.quantiser;
+  use_quantiser(setup_.quantiser);
 }
 
 void SliceCoder::skip(int col, int end, int row) {

@@ -31,6 +31,7 @@ struct SliceSetup {
   int first_row = 0;   // the slice begins with this row of macroblocks
   bool intra = false;  // an IDR picture
   int quantiser = 26;
+  bool film = false;       // a part of the picture is one, large enough for a quantiser of its own
   int vertical_reach = 0;  // of vectors, full pixels: what the level allows
   Chroma chroma = Chroma::k420;
   const Planes* source = nullptr;      // as the picture should look
@@ -139,6 +140,11 @@ class SliceCoder {
   [[nodiscard]] int chroma_difference(int col, int row, const SourceBlock& source) const noexcept;
   [[nodiscard]] int inherited_quality(int col, int row, Vector vector) const noexcept;
 
+  void use_quantiser(int quantiser) noexcept;
+  // Part of a film, and none of the lines at the end of a scroll, which are new all the time, too.
+  [[nodiscard]] bool is_film(int col, int row) const noexcept {
+    return setup_.film && map_->is_film(col, row);
+  }
   int code_changed(int col, int end, int row);
   int code_fresh(int col, int row, const Around& near, Candidates& candidates, Vector predicted);
   void predict_inter(int col, int row, int count, Vector vector) const noexcept;
@@ -191,7 +197,7 @@ class SliceCoder {
   SliceSetup setup_;
   SliceBits* out_ = nullptr;
   std::uint32_t skipped_ = 0;  // macroblocks since the last one written
-  int quantiser_ = 0;          // of the macroblock in hand
+  int quantiser_ = 0;          // of the macroblock in hand, as the two lambdas: use_quantiser()
   int written_quantiser_ = 0;  // QP_Y,PRED: that of the last macroblock that stated one
   int lambda_ = 1;             // differences that one bit is worth
   int squared_lambda_ = 1;     // squared differences that one bit is worth

@@ -197,18 +197,29 @@ IntraMode SliceCoder::choose_chroma_intra(int col, int row, const Around& around
 }
 
 void SliceCoder::code(int col, int end, int row) {
+  // What moves is not looked at so closely, and costs most.
+  constexpr int kFilmCoarser = 2;
+  const auto begin = [&] {
+    use_quantiser(is_film(col, row) ? std::min(setup_.quantiser + kFilmCoarser, 51)
+                                    : setup_.quantiser);
+  };
   if (setup_.intra) {
     for (; col < end; ++col) {
+      begin();
       const Around near = around(col, row);
       const Intra intra = choose_intra(col, row);
-      if (intra.cost < kWorthIntra4 * lambda_ ||
+      if (intra.cost < kWorthIntra4 * lambda_ || is_film(col, row) ||
           !code_intra4(col, row, {.difference = intra.cost, .intra = &intra, .vector = {}}, near)) {
         code_intra(col, row, intra, near);
       }
     }
     return;
   }
-  while (col < end) col += code_changed(col, end, row);
+  while (col < end) {
+    begin();
+    col += code_changed(col, end, row);
+  }
+  use_quantiser(setup_.quantiser);
 }
 
 // Returns how many macroblocks it coded.
@@ -268,7 +279,7 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
     const bool take_intra =
         near_each_other ? luma_cost(col, row, as_intra, near) < luma_cost(col, row, as_inter, near)
                         : intra.cost < inter.cost;
-    if (std::min(intra.cost, inter.cost) >= kWorthIntra4InMotion * lambda_ &&
+    if (std::min(intra.cost, inter.cost) >= kWorthIntra4InMotion * lambda_ && !is_film(col, row) &&
         code_intra4(col, row, take_intra ? as_intra : as_inter, near)) {
       return 1;
     }
