@@ -190,6 +190,26 @@ TEST_CASE("a film beside text is coded coarser than the text") {
   CHECK(error(decoded, kFilm) < 2 * error(decoded, kText));
 }
 
+TEST_CASE("the edge of what moves may cross macroblocks in their middle, both ways") {
+  for (const bool down : {false, true}) {
+    CAPTURE(down);
+    Canvas canvas(PixelFormat::kI420, 320, 320);
+    canvas.draw_text(whole(canvas), 9);
+    Exact exact(canvas, quality(26), {.most = 1});
+    exact.encode(canvas);
+    // All above, or left of, the line moves by 16 pixels along it; the last 16 stay.
+    constexpr int kLine = 8 * 16 + 8;
+    const CpuPlanes& planes = canvas.planes();
+    for (int y = 0; y < (down ? 320 - 16 : kLine); ++y) {
+      std::uint8_t* row = planes.data[0] + y * planes.stride[0];
+      std::memmove(row, down ? row + 16 * planes.stride[0] : row + 16, down ? kLine : 320 - 16);
+    }
+    const TileMap damage = tiles_of(canvas, down ? Rect{0, 0, kLine, 320} : Rect{0, 0, 320, kLine});
+    exact.encode(canvas, &damage);
+    CHECK(exact.unit.data.size() < 200);
+  }
+}
+
 TEST_CASE("the lowest level that carries the bit rate: four times as many bits in 4:4:4") {
   for (const auto& [chroma, level] : {std::pair{Chroma::k420, 50}, {Chroma::k444, 42}}) {
     screen::StreamHeader header{

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "encode/screen/motion.hpp"
 #include "encode/screen/planes.hpp"
 
 namespace kvm::screen {
@@ -18,7 +19,7 @@ class MacroblockMap {
   struct State {  // of a macroblock in the picture with number `picture`; else it was skipped
     std::uint32_t picture = 0;
     bool intra = false;
-    Vector vector;
+    std::array<Vector, 4> vectors;        // of each 8×8 quarter, raster order
     std::array<std::uint8_t, 16> luma{};  // non-zero levels of each 4×4 block, raster order
     std::array<std::array<std::uint8_t, 16>, 2> chroma{};  // 4:2:0 has the first four
     // Intra4x4PredMode of each 4×4 block; DC where there is none (8.3.1.1).
@@ -49,12 +50,12 @@ class MacroblockMap {
   // Of the macroblock when it was last coded, in this picture or an earlier one. The next row may
   // be another slice's: never ask for that of its macroblocks.
   [[nodiscard]] Vector last_vector(int col, int row) const noexcept {
-    return states_[index(col, row)].vector;
+    return states_[index(col, row)].vectors[0];
   }
-  State& code(int col, int row, bool intra, Vector vector, int quality) noexcept {
+  State& code(int col, int row, bool intra, const Motion& motion, int quality) noexcept {
     quality_[index(col, row)] = static_cast<std::uint8_t>(quality);
     State& state = states_[index(col, row)];
-    state = {.picture = picture_number_, .intra = intra, .vector = vector};
+    state = {.picture = picture_number_, .intra = intra, .vectors = motion.quarters()};
     return state;
   }
   // New content, not a copy of what was elsewhere (`fresh`), or a copy.

@@ -112,23 +112,24 @@ void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* p
   }
 }
 
-void compensate_chroma(const Plane& reference, int x, int y, int width, Vector luma_vector,
+void compensate_chroma(const Plane& reference, const Rect& to, Vector luma_vector,
                        std::uint8_t* __restrict out, std::ptrdiff_t out_stride) noexcept {
+  const int width = to.width;
   const std::ptrdiff_t stride = reference.stride;
   // Arithmetic shifts: towards the left and the top, as (8-229) has it.
-  const std::uint8_t* from = reference.at(x + (luma_vector.x >> 1), y + (luma_vector.y >> 1));
+  const std::uint8_t* from = reference.at(to.x + (luma_vector.x >> 1), to.y + (luma_vector.y >> 1));
   const bool half_x = (luma_vector.x & 1) != 0;
   const bool half_y = (luma_vector.y & 1) != 0;
   if (!half_x && !half_y) {
-    if (width == 8) return copy_block<8>(from, stride, out, out_stride);
-    for (int row = 0; row < 8; ++row)
+    if (width == 8 && to.height == 8) return copy_block<8>(from, stride, out, out_stride);
+    for (int row = 0; row < to.height; ++row)
       std::memcpy(out + row * out_stride, from + row * stride, static_cast<std::size_t>(width));
     return;
   }
   // (8-270) with fractions of 0 and 4 eighths.
   if (half_x != half_y) {
     const std::uint8_t* other = from + (half_x ? 1 : stride);
-    for (int row = 0; row < 8; ++row) {
+    for (int row = 0; row < to.height; ++row) {
       for (int i = 0; i < width; ++i)
         out[i] = static_cast<std::uint8_t>((from[i] + other[i] + 1) >> 1);
       from += stride;
@@ -137,7 +138,7 @@ void compensate_chroma(const Plane& reference, int x, int y, int width, Vector l
     }
     return;
   }
-  for (int row = 0; row < 8; ++row) {
+  for (int row = 0; row < to.height; ++row) {
     const std::uint8_t* below = from + stride;
     for (int i = 0; i < width; ++i) {
       out[i] =

@@ -50,9 +50,8 @@ void predict_luma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pix
 void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pixels,
                     std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept;
 
-// `width`×8 chroma pixels that belong to a luma vector; odd luma pixels are half a chroma pixel.
-// (x, y): their place in chroma pixels.
-void compensate_chroma(const Plane& reference, int x, int y, int width, Vector luma_vector,
+// The chroma pixels of `to` that belong to a luma vector; odd luma pixels are half a chroma pixel.
+void compensate_chroma(const Plane& reference, const Rect& to, Vector luma_vector,
                        std::uint8_t* out, std::ptrdiff_t out_stride) noexcept;
 
 // Sum of absolute differences of kWidth pixels in some rows.

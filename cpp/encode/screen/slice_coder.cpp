@@ -19,10 +19,6 @@ constexpr int kChromaBits = 200;
   return 128 + 8 * kTile * kTile * (chroma == Chroma::k444 ? 6 : 3) / 2;
 }
 
-[[nodiscard]] int median(int a, int b, int c) noexcept {
-  return std::max(std::min(a, b), std::min(std::max(a, b), c));
-}
-
 }  // namespace
 
 void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
@@ -71,33 +67,9 @@ SliceCoder::Around SliceCoder::around(int col, int row) const noexcept {
     found.corner = &map_->at(col + 1, row - 1);
   } else if (col > 0) {
     found.corner = &map_->at(col - 1, row - 1);
+    found.corner_is_left = true;
   }
   return found;
-}
-
-Vector SliceCoder::predicted_vector(const Around& around) noexcept {  // 8.4.1.3
-  if (around.top == nullptr && around.corner == nullptr) {
-    return around.left != nullptr ? around.left->vector : Vector{};
-  }
-  const auto usable = [](const State* state) { return state != nullptr && !state->intra; };
-  const int count = (usable(around.left) ? 1 : 0) + (usable(around.top) ? 1 : 0) +
-                    (usable(around.corner) ? 1 : 0);
-  if (count == 1) {
-    if (usable(around.left)) return around.left->vector;
-    return usable(around.top) ? around.top->vector : around.corner->vector;
-  }
-  const auto vector = [&](const State* state) { return usable(state) ? state->vector : Vector{}; };
-  const Vector a = vector(around.left);
-  const Vector b = vector(around.top);
-  const Vector c = vector(around.corner);
-  return {median(a.x, b.x, c.x), median(a.y, b.y, c.y)};
-}
-
-Vector SliceCoder::skip_vector(const Around& around) noexcept {  // 8.4.1.1
-  if (around.left == nullptr || around.top == nullptr) return {};
-  const auto rests = [](const State* state) { return !state->intra && state->vector == Vector{}; };
-  if (rests(around.left) || rests(around.top)) return {};
-  return predicted_vector(around);
 }
 
 // The coarsest of what lies under a macroblock at `vector`.
@@ -201,38 +173,21 @@ int SliceCoder::chroma_difference(int col, int row, const SourceBlock& source) c
   return sum;
 }
 
-// Brings what lies at `vector` into the picture, for `count` macroblocks of a row.
-void SliceCoder::predict_inter(int col, int row, int count, Vector vector) const noexcept {
-  const auto copy = [&](std::size_t plane) {
-    const Plane& from = (*setup_.reference)[plane];
-    const Plane& to = (*setup_.picture)[plane];
-    const std::uint8_t* pixels = from.at(col * kTile + vector.x, row * kTile + vector.y);
-    if (count == 1) {
-      copy_block<kTile>(pixels, from.stride, to.at(col * kTile, row * kTile), to.stride);
-    } else {
-      for (int y = 0; y < kTile; ++y) {
-        std::memcpy(to.at(col * kTile, row * kTile + y), pixels + y * from.stride,
-                    static_cast<std::size_t>(count * kTile));
-      }
-    }
+void SliceCoder::write_vectors(const Motion& motion, const Around& around) {
+  const auto write = [&](Vector vector, Vector predicted) {
+    out_->se(4 * (vector.x - predicted.x));
+    out_->se(4 * (vector.y - predicted.y));
   };
-  copy(0);
-  if (full_chroma()) {
-    copy(1);
-    copy(2);
-    return;
-  }
-  for (std::size_t plane = 1; plane < 3; ++plane) {
-    const Plane& chroma = (*setup_.picture)[plane];
-    compensate_chroma((*setup_.reference)[plane], col * 8, row * 8, count * 8, vector,
-                      chroma.at(col * 8, row * 8), chroma.stride);
-  }
+  if (motion.whole()) return write(motion.first, predicted_vector(around));
+  const std::array<Vector, 2> predicted = predicted_halves(around, motion);
+  write(motion.first, predicted[0]);
+  write(motion.second, predicted[1]);
 }
 
 // The prediction is in the picture already.
 void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& around) {
   const Begun begun = begin_macroblock();
-  const Vector vector = inter.vector;
+  const Motion& motion = inter.motion;
   const SourceBlock source = source_at(col, row);
   residual_.pattern = 0;
   if (!inter.exact_luma) luma_inter(0, col, row);
@@ -240,22 +195,21 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
                        chroma_difference(col, row, source) < kChromaBits * lambda_;
   if (!inter.exact_chroma && !blurred) chroma(col, row, source, Rounding::kInter);
 
-  const Vector skips = skip_vector(around);
-  const Vector predicted = predicted_vector(around);
   int quality = quantiser_;
   if (inter.exact_luma) {
-    const int inherited = inherited_quality(col, row, vector);
+    int inherited = inherited_quality(col, row, motion.first);
+    if (!motion.whole())
+      inherited = std::max(inherited, inherited_quality(col, row, motion.second));
     quality = blurred ? std::max(quality, inherited) : inherited;
   }
-  State& state = map_->code(col, row, false, vector, quality);
-  if (residual_.pattern == 0 && vector == skips) {
+  State& state = map_->code(col, row, false, motion, quality);
+  if (residual_.pattern == 0 && motion.whole() && motion.first == skip_vector(around)) {
     ++skipped_;
     return;
   }
   write_skip_run();
-  out_->ue(0);  // P_L0_16x16
-  out_->se(4 * (vector.x - predicted.x));
-  out_->se(4 * (vector.y - predicted.y));
+  out_->ue(static_cast<std::uint32_t>(motion.shape));
+  write_vectors(motion, around);
   out_->ue(inter_code(residual_.pattern, setup_.chroma));
   if (residual_.pattern == 0) return;
   write_quantiser();

@@ -66,6 +66,11 @@ class SliceCoder {
     const State* left = nullptr;
     const State* top = nullptr;
     const State* corner = nullptr;  // right above, or where there is none left above
+    bool corner_is_left = false;
+    // Of the pixels that touch the macroblock; 0 where nothing moves.
+    [[nodiscard]] Vector left_vector() const noexcept;
+    [[nodiscard]] Vector top_vector() const noexcept;
+    [[nodiscard]] Vector corner_vector() const noexcept;
     [[nodiscard]] Neighbours available() const noexcept {
       return {left != nullptr, top != nullptr};
     }
@@ -84,7 +89,7 @@ class SliceCoder {
     unsigned pattern = 0;     // CodedBlockPatternLuma | CodedBlockPatternChroma << 4
   };
   struct Inter {
-    Vector vector;
+    Motion motion;
     bool exact_luma = false;  // the source itself is found there
     bool exact_chroma = false;
     int cost = 0;
@@ -112,6 +117,8 @@ class SliceCoder {
 
   [[nodiscard]] Around around(int col, int row) const noexcept;
   [[nodiscard]] static Vector predicted_vector(const Around& around) noexcept;
+  [[nodiscard]] static std::array<Vector, 2> predicted_halves(const Around& around,
+                                                              const Motion& motion) noexcept;
   [[nodiscard]] static Vector skip_vector(const Around& around) noexcept;
   [[nodiscard]] bool full_chroma() const noexcept { return setup_.chroma == Chroma::k444; }
   // Planes that are coded as luma is.
@@ -128,6 +135,8 @@ class SliceCoder {
   [[nodiscard]] bool exact_chroma(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] bool exact_full_chroma(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] std::optional<Vector> find_exact(int col, int row,
+                                                 std::span<const Vector> candidates) const noexcept;
+  [[nodiscard]] std::optional<Inter> find_halves(int col, int row, const Around& near,
                                                  std::span<const Vector> candidates) const noexcept;
   [[nodiscard]] int moved_together(int col, int end, int row, Vector vector) noexcept;
   // Of Cb and Cr in 4:4:4, between source and reference.
@@ -146,8 +155,12 @@ class SliceCoder {
     return setup_.film && map_->is_film(col, row);
   }
   int code_changed(int col, int end, int row);
-  int code_fresh(int col, int row, const Around& near, Candidates& candidates, Vector predicted);
+  int code_fresh(int col, int row, const Around& near, Candidates& candidates, Vector predicted,
+                 const std::optional<Inter>& halves);
   void predict_inter(int col, int row, int count, Vector vector) const noexcept;
+  void predict_inter(int col, int row, const Motion& motion) const noexcept;
+  // What lies at `vector` of the luma pixels `to`, with its chroma.
+  void bring(const Rect& to, Vector vector) const noexcept;
   void code_inter(int col, int row, const Inter& inter, const Around& around);
   // As P_Skip, when what differs at its vector is not worth a bit: false leaves nothing but pixels
   // to be written over.
@@ -158,7 +171,8 @@ class SliceCoder {
   struct Rival {
     int difference = 0;  // and bits, as all costs in the search
     const Intra* intra = nullptr;
-    Vector vector;  // when there is no `intra`
+    Motion motion;            // when there is no `intra`
+    std::optional<int> cost;  // luma_cost(), where it is known
   };
   [[nodiscard]] bool code_intra4(int col, int row, const Rival& rival, const Around& around);
   // Squared error and bits of luma as `rival` would be coded, about.
@@ -186,6 +200,7 @@ class SliceCoder {
   void end_macroblock(int col, int row, const Begun& begun);
   void write_skip_run();
   void write_quantiser();
+  void write_vectors(const Motion& motion, const Around& around);
   void write_residual_blocks(State& state, const Around& around, bool intra);
   template <std::size_t kPlane>
   void write_luma_block(State& state, const Around& around, std::size_t block, bool intra);

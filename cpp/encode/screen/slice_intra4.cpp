@@ -12,6 +12,7 @@ namespace {
 
 // Type, chroma's mode and pattern.
 constexpr int kHeadBits = 8;
+constexpr int kSecondVectorBits = 10;
 // A level other than 0 in CAVLC, with its share of the block's token and of its run; one beyond ±1.
 constexpr int kLevelBits = 4;
 constexpr int kLargeLevelBits = 3;
@@ -46,6 +47,7 @@ constexpr int kLargeLevelBits = 3;
 }  // namespace
 
 int SliceCoder::luma_cost(int col, int row, const Rival& rival, const Around& around) {
+  if (rival.cost) return *rival.cost;
   constexpr std::ptrdiff_t kStride = kTile;
   alignas(64) std::array<std::uint8_t, kTile * kTile> shown;
   const Plane& picture = (*setup_.picture)[0];
@@ -57,8 +59,25 @@ int SliceCoder::luma_cost(int col, int row, const Rival& rival, const Around& ar
     for (const std::int16_t level : trial_.dc) bits += level != 0 ? kLevelBits : 0;
   } else {
     const Plane& reference = (*setup_.reference)[0];
-    copy_block<kTile>(reference.at(col * kTile + rival.vector.x, row * kTile + rival.vector.y),
-                      reference.stride, shown.data(), kStride);
+    const auto from = [&](const Half& half, Vector vector) {
+      return reference.at(col * kTile + half.x + vector.x, row * kTile + half.y + vector.y);
+    };
+    const Motion& motion = rival.motion;
+    if (motion.whole()) {
+      copy_block<kTile>(from({}, motion.first), reference.stride, shown.data(), kStride);
+    } else {
+      bits += kSecondVectorBits;
+      const std::array<Half, 2> halves = halves_of(motion.shape);
+      for (std::size_t i = 0; i < 2; ++i) {
+        const Half& half = halves[i];
+        const std::uint8_t* pixels = from(half, i == 0 ? motion.first : motion.second);
+        std::uint8_t* out = shown.data() + half.y * kStride + half.x;
+        for (int y = 0; y < half.height; ++y) {
+          std::memcpy(out + y * kStride, pixels + y * reference.stride,
+                      static_cast<std::size_t>(half.width));
+        }
+      }
+    }
     if (luma_levels(0, col, row, shown.data(), kStride, trial_) != 0)
       add_luma(trial_.blocks, nullptr, quantiser_, shown.data(), kStride);
   }

@@ -106,7 +106,7 @@ bool SliceCoder::code_skip(int col, int row, Vector vector) {
   predict_inter(col, row, 1, vector);
   chroma(col, row, source, Rounding::kInter);
   if (residual_.pattern != 0) return false;
-  map_->code(col, row, false, vector, quantiser_);
+  map_->code(col, row, false, Motion::of_whole(vector), quantiser_);
   ++skipped_;
   return true;
 }
