@@ -338,7 +338,8 @@ int SliceCoder::code_changed(int col, int end, int row) {
     }
     return count;
   }
-  const std::optional<Inter> halves = find_halves(col, row, near, candidates.list());
+  std::optional<Inter> halves;
+  if (!setup_.film) halves = find_halves(col, row, near, candidates.list());
   if (halves && halves->exact_luma) {
     map_->changed(col, row, false);
     predict_inter(col, row, halves->motion);
@@ -369,15 +370,18 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
       as_inter = as_halves;
     }
   }
-  // Below so many bits' worth intra has nothing to win.
-  constexpr int kGoodPrediction = 20;
-  if (inter.cost >= kGoodPrediction * lambda_) {
+  // Below so many bits' worth intra has nothing to win, or in a film not enough.
+  const int good = setup_.film ? 40 : 20;
+  if (inter.cost >= good * lambda_) {
     const Intra intra = choose_intra(col, row);
     Rival as_intra{.difference = intra.cost, .intra = &intra, .motion = {}, .cost = {}};
     // The differences are not comparable: those of an intra prediction are smooth, and take few
     // bits.
     bool take_intra = intra.cost < inter.cost;
-    if (intra.cost < 2 * inter.cost && inter.cost < 2 * intra.cost) {
+    // A film asks so often that only the likeliest cases are worth their time.
+    const bool unclear = setup_.film ? !take_intra && 2 * intra.cost < 3 * inter.cost
+                                     : intra.cost < 2 * inter.cost && inter.cost < 2 * intra.cost;
+    if (unclear) {
       as_inter.cost = luma_cost(col, row, as_inter, near);
       as_intra.cost = luma_cost(col, row, as_intra, near);
       take_intra = *as_intra.cost < *as_inter.cost;
