@@ -76,9 +76,12 @@ def test_users_and_the_audit(house, screen) -> None:
                 await form.get_by_role("button", name="Save").click()
                 await users.get_by_role("row").filter(has_text="anna").wait_for()
                 await users.get_by_label("Role: anna").select_option("control")
-                await page.get_by_text("Done").wait_for()
-                roles = {user.name: user.role for user in it.hub.store.users()}
-                assert roles["anna"] == "control"
+                await page.get_by_text("Done").wait_for()  # maybe still that of the user added
+
+                def role():
+                    return next(user.role for user in it.hub.store.users() if user.name == "anna")
+
+                await eventually(lambda: role() == "control", 5, "anna's new role")
                 assert await it.hub.user_of_password("::1", "anna", "long enough for anna")
                 audit = page.get_by_role("region", name="Who did what")
                 await audit.get_by_role("row").filter(has_text="took control").wait_for()
