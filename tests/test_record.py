@@ -20,6 +20,7 @@ import pytest
 from synthetic import FakePacket, packets, picture
 
 from kvmstream import ConfigError, ProtocolError, Recorder, StreamClosed
+from kvmstream._mux import Mp4
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -272,6 +273,41 @@ def test_large_and_long(tmp_path: Path) -> None:
         last = _probe(path, "-show_packets")["packets"][-1]
         assert float(last["pts_time"]) == pytest.approx(7200.017, abs=0.001)
         _assert_plays(path, 3)
+
+
+def test_a_fragment_that_is_not_whole_is_no_fragment(
+    tmp_path: Path, irregular: list[FakePacket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed while it writes leaves what came before, and nothing to complain about."""
+    path = tmp_path / "out.mp4"
+    before: list[bytes] = []  # what is on the disk each time that a fragment is about to count
+    patch = Mp4._patch
+
+    def spy(self: Mp4, offset: int, data: bytes) -> None:
+        if data == b"moof":
+            before.append(path.read_bytes())
+        patch(self, offset, data)
+
+    monkeypatch.setattr(Mp4, "_patch", spy)
+    _write(path, irregular)
+    _assert_plays(path, len(irregular))
+    whole, newest = before[-2:]
+    begin = len(whole)
+    counted = None
+    for end in (
+        begin,
+        begin + 1,
+        begin + 9,
+        (begin + len(newest)) // 2,
+        len(newest) - 1,
+        len(newest),
+    ):
+        cut = tmp_path / "cut.mp4"
+        cut.write_bytes(newest[:end])
+        shown = _probe(cut, "-count_frames", "-show_streams")["streams"][0]["nb_read_frames"]
+        _assert_plays(cut, int(shown))
+        counted = counted or shown
+        assert shown == counted, end
 
 
 def test_bad_requests(tmp_path: Path) -> None:

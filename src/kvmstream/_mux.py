@@ -146,10 +146,13 @@ class Mp4(Muxer):
         moof_size = before_trun + 8 + 12 + len(entries)
         flags = _DATA_OFFSET | _DURATIONS | _SIZES | _FLAGS
         trun = _box(b"trun", struct.pack(">IIi", flags, len(samples), moof_size + 8) + entries)
-        moof = _box(b"moof", mfhd + _box(b"traf", tfhd + tfdt + trun))
+        # Free space until all of it is there: a process that is killed meanwhile leaves no half fragment.
+        moof = _box(b"free", mfhd + _box(b"traf", tfhd + tfdt + trun))
         start = self._file.tell()
         mdat_size = 8 + sum(map(len, payloads))
         self._file.write(b"".join([moof, struct.pack(">I4s", mdat_size, b"mdat"), *payloads]))
+        self._file.flush()
+        self._patch(start + 4, b"moof")
         self._duration_at = start + moof_size - 12
         self._write_total(times[-1] + last_duration)
 
