@@ -71,7 +71,7 @@ write_report() {
     echo "| machine | ${cpu:-unknown CPU}, $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $(uname -sr) |"
     echo "| system | $(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}"), $("$PY" -V), $(c++ --version | head -n1) |"
     echo "| FFmpeg | $(pkg-config --modversion libavcodec 2>/dev/null | sed 's/^/libavcodec /'), PyAV $("$PY" -c 'import av; print(av.__version__)') |"
-    echo "| verdict | $(if grep -q 'failed' "$ROWS"/*; then echo "**something failed**"; else echo "everything that ran passed"; fi)${missing:+; never run: $missing} |"
+    echo "| verdict | $(if grep -qF '**failed**' "$ROWS"/*; then echo "**something failed**"; else echo "everything that ran passed"; fi)${missing:+; never run: $missing} |"
     echo
     echo "| step | outcome | time | what | commit, end |"
     echo "|---|---|---|---|---|"
