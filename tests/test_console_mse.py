@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from browser import CHROMIUM, console, place
@@ -39,39 +40,46 @@ async def opened(page):
     await page.locator(".message").wait_for(state="hidden")
 
 
+@contextlib.asynccontextmanager
+async def playing(house, screen):
+    """A page that shows the screen, which is red."""
+    async with house() as it:
+        await it.agent(screen.display)
+        screen.fill(0, 0, 640, 480, (200, 0, 0))
+        async with console(it, without=("VideoDecoder",)) as page:
+            await opened(page)
+            await shows(page, 20, 400, (200, 0, 0))
+            yield page
+
+
 def test_the_picture_follows_the_screen(house, screen) -> None:
     async def main() -> None:
-        async with house() as it:
-            await it.agent(screen.display)
-            screen.fill(0, 0, 640, 480, (200, 0, 0))
-            async with console(it, without=("VideoDecoder",)) as page:
-                await opened(page)
-                await shows(page, 20, 400, (200, 0, 0))
-                delays = []
-                loop = asyncio.get_running_loop()
-                for step in range(12):  # single pictures, with rests in which the clock stands
-                    colour = ((0, 200, 0), (0, 0, 200), (200, 200, 200))[step % 3]
-                    await asyncio.sleep(0.3)
-                    begin = loop.time()
-                    screen.fill(0, 0, 640, 480, colour)
-                    await shows(page, 20, 400, colour)
-                    delays.append(loop.time() - begin)
-                assert sorted(delays)[6] < 0.3, delays
-                for step in range(60):  # a stream of them: the newest is seen soon after
-                    screen.fill(step * 8, 100, 8, 200, (250, 250, 250))
-                    await asyncio.sleep(1 / 60)
+        async with playing(house, screen) as page:
+            delays = []
+            loop = asyncio.get_running_loop()
+            for step in range(12):  # single pictures, with rests in which the clock stands
+                colour = ((0, 200, 0), (0, 0, 200), (200, 200, 200))[step % 3]
+                await asyncio.sleep(0.3)
                 begin = loop.time()
-                screen.fill(0, 0, 640, 480, (10, 120, 240))
-                await shows(page, 20, 400, (10, 120, 240))
-                assert loop.time() - begin < 0.5
-                await page.mouse.click(*await place(page, 300, 400))
-                await page.get_by_text("You drive").wait_for()
-                test = XTest(screen.display)
-                await eventually(lambda: test.pointer()[:2] == (300, 400), 5, "the click")
-                test.close()
-                await page.get_by_role("button", name="Figures").click()
-                screen.fill(0, 0, 320, 480, (0, 0, 0))
-                await page.get_by_text("Media Source").wait_for()
+                screen.fill(0, 0, 640, 480, colour)
+                await shows(page, 20, 400, colour)
+                delays.append(loop.time() - begin)
+            assert sorted(delays)[6] < 0.3, delays
+            for step in range(60):  # a stream of them: the newest is seen soon after
+                screen.fill(step * 8, 100, 8, 200, (250, 250, 250))
+                await asyncio.sleep(1 / 60)
+            begin = loop.time()
+            screen.fill(0, 0, 640, 480, (10, 120, 240))
+            await shows(page, 20, 400, (10, 120, 240))
+            assert loop.time() - begin < 0.5
+            await page.mouse.click(*await place(page, 300, 400))
+            await page.get_by_text("You drive").wait_for()
+            test = XTest(screen.display)
+            await eventually(lambda: test.pointer()[:2] == (300, 400), 5, "the click")
+            test.close()
+            await page.get_by_role("button", name="Figures").click()
+            screen.fill(0, 0, 320, 480, (0, 0, 0))
+            await page.get_by_text("Media Source").wait_for()
 
     asyncio.run(main())
 
@@ -80,22 +88,17 @@ def test_an_element_that_is_stuck_begins_anew(house, screen) -> None:
     """Browsers' players get stuck now and then on a busy machine: this one's clock stands, whatever is asked."""
 
     async def main() -> None:
-        async with house() as it:
-            await it.agent(screen.display)
-            screen.fill(0, 0, 640, 480, (200, 0, 0))
-            async with console(it, without=("VideoDecoder",)) as page:
-                await opened(page)
-                await shows(page, 20, 400, (200, 0, 0))
-                await asyncio.sleep(0.7)  # the picture is refined: then nothing comes by itself
-                await page.locator(".box video").evaluate("""video => {
-                    video.play = () => Promise.reject(new Error("stuck"));
-                    video.pause();
-                    video.currentTime = 0;
-                    const time = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
-                    Object.defineProperty(video, "currentTime", {get: () => time.get.call(video), set: () => {}});
-                }""")
-                screen.fill(0, 0, 640, 480, (0, 200, 0))
-                await shows(page, 20, 400, (0, 200, 0), seconds=4)
+        async with playing(house, screen) as page:
+            await asyncio.sleep(0.7)  # the picture is refined: then nothing comes by itself
+            await page.locator(".box video").evaluate("""video => {
+                video.play = () => Promise.reject(new Error("stuck"));
+                video.pause();
+                video.currentTime = 0;
+                const time = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
+                Object.defineProperty(video, "currentTime", {get: () => time.get.call(video), set: () => {}});
+            }""")
+            screen.fill(0, 0, 640, 480, (0, 200, 0))
+            await shows(page, 20, 400, (0, 200, 0), seconds=4)
 
     asyncio.run(main())
 

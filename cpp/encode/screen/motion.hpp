@@ -3,18 +3,20 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
+#include <bit>
 #include <cstdint>
+#include <cstdlib>
 
 #include "encode/screen/planes.hpp"
+#include "frame/geometry.hpp"
 
 namespace kvm::screen {
 
 struct Motion {
   enum class Shape : std::uint8_t { kWhole, kRows, kColumns };  // mb_type in a P slice
   Shape shape = Shape::kWhole;
-  Vector first;   // of the whole, the upper or the left half
-  Vector second;  // of the lower or the right half
+  Vector first{};   // of the whole, the upper or the left half
+  Vector second{};  // of the lower or the right half
 
   [[nodiscard]] static Motion of_whole(Vector vector) noexcept {
     return {Shape::kWhole, vector, vector};
@@ -32,21 +34,28 @@ struct Motion {
     }
     return {first, first, first, first};
   }
-  friend bool operator==(const Motion&, const Motion&) = default;
+  // Luma pixels from the macroblock's corner.
+  [[nodiscard]] static constexpr std::array<Rect, 2> halves(Shape shape) noexcept {
+    constexpr int kHalf = kTile / 2;
+    if (shape == Shape::kRows) return {Rect{0, 0, kTile, kHalf}, Rect{0, kHalf, kTile, kHalf}};
+    return {Rect{0, 0, kHalf, kTile}, Rect{kHalf, 0, kHalf, kTile}};
+  }
+  // Calls fn(pixels, vector) for the whole or for each half.
+  template <typename Fn>
+  void for_each_part(Fn&& fn) const {
+    if (whole()) return fn(Rect{0, 0, kTile, kTile}, first);
+    const std::array<Rect, 2> parts = halves(shape);
+    fn(parts[0], first);
+    fn(parts[1], second);
+  }
 };
 
-// Half of a macroblock, in luma pixels from its corner.
-struct Half {
-  int x = 0;
-  int y = 0;
-  int width = kTile;
-  int height = kTile;
-};
-[[nodiscard]] constexpr std::array<Half, 2> halves_of(Motion::Shape shape) noexcept {
-  constexpr int kHalf = kTile / 2;
-  if (shape == Motion::Shape::kRows)
-    return {Half{0, 0, kTile, kHalf}, Half{0, kHalf, kTile, kHalf}};
-  return {Half{0, 0, kHalf, kTile}, Half{kHalf, 0, kHalf, kTile}};
+// Bits of a vector's difference from what is predicted (se(v) of quarters, 9.1).
+[[nodiscard]] inline int vector_bits(Vector vector, Vector predicted) noexcept {
+  const auto bits = [](int pixels) {
+    return 2 * static_cast<int>(std::bit_width(static_cast<unsigned>(std::abs(pixels)) * 8U)) + 1;
+  };
+  return bits(vector.x - predicted.x) + bits(vector.y - predicted.y);
 }
 
 }  // namespace kvm::screen

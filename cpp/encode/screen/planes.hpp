@@ -76,4 +76,13 @@ inline void copy_block(const std::uint8_t* from, std::ptrdiff_t from_stride, std
   for (int y = 0; y < kSize; ++y) std::memcpy(to + y * to_stride, from + y * from_stride, kSize);
 }
 
+// Any block; those of a whole macroblock are the quickest.
+inline void copy_pixels(const std::uint8_t* from, std::ptrdiff_t from_stride, std::uint8_t* to,
+                        std::ptrdiff_t to_stride, int width, int height) noexcept {
+  if (width == 16 && height == 16) return copy_block<16>(from, from_stride, to, to_stride);
+  if (width == 8 && height == 8) return copy_block<8>(from, from_stride, to, to_stride);
+  for (int y = 0; y < height; ++y)
+    std::memcpy(to + y * to_stride, from + y * from_stride, static_cast<std::size_t>(width));
+}
+
 }  // namespace kvm::screen

@@ -120,12 +120,7 @@ void compensate_chroma(const Plane& reference, const Rect& to, Vector luma_vecto
   const std::uint8_t* from = reference.at(to.x + (luma_vector.x >> 1), to.y + (luma_vector.y >> 1));
   const bool half_x = (luma_vector.x & 1) != 0;
   const bool half_y = (luma_vector.y & 1) != 0;
-  if (!half_x && !half_y) {
-    if (width == 8 && to.height == 8) return copy_block<8>(from, stride, out, out_stride);
-    for (int row = 0; row < to.height; ++row)
-      std::memcpy(out + row * out_stride, from + row * stride, static_cast<std::size_t>(width));
-    return;
-  }
+  if (!half_x && !half_y) return copy_pixels(from, stride, out, out_stride, width, to.height);
   // (8-270) with fractions of 0 and 4 eighths.
   if (half_x != half_y) {
     const std::uint8_t* other = from + (half_x ? 1 : stride);

@@ -58,9 +58,9 @@ class ScreenEncoder final : public Encoder {
   // Bring changed tiles into a picture of whole macroblocks.
   void take_source(const CpuPlanes& planes, const TileMap& tiles, const Planes& to) const;
   void repeat_edges(const TileMap& tiles, const Planes& to) const;
-  // Codes the picture and appends it to `annexb`.
   // Whether so much of what changed is film that it gets a quantiser of its own.
   [[nodiscard]] bool has_film(const TileMap& tiles) const;
+  // Codes the picture and appends it to `annexb`.
   void code_picture(bool idr, bool refine, const TileMap& tiles, int quantiser,
                     std::vector<std::uint8_t>& annexb);
   void code_rows(Slice& slice, const SliceSetup& setup, Rows rows, bool refine,

@@ -26,7 +26,6 @@ void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
   out_ = &out;
   skipped_ = 0;
   written_quantiser_ = setup.quantiser;
-  use_quantiser(setup.quantiser);
 }
 
 void SliceCoder::use_quantiser(int quantiser) noexcept {
@@ -89,7 +88,6 @@ void SliceCoder::refine(int col, int row, int quantiser) {
   use_quantiser(quantiser);
   predict_inter(col, row, 1, {});
   code_inter(col, row, {}, around(col, row));
-  use_quantiser(setup_.quantiser);
 }
 
 void SliceCoder::skip(int col, int end, int row) {

@@ -60,6 +60,7 @@ class SliceCoder {
 
  private:
   static constexpr std::size_t kMacroblockBytes = 4096;  // more than any macroblock can take
+  static constexpr int kFewestTogether = 8;              // two cache lines of each row
 
   using State = MacroblockMap::State;
   struct Around {  // neighbours of the macroblock in hand; null = outside the slice
@@ -149,9 +150,10 @@ class SliceCoder {
   [[nodiscard]] int chroma_difference(int col, int row, const SourceBlock& source) const noexcept;
   [[nodiscard]] int inherited_quality(int col, int row, Vector vector) const noexcept;
 
+  // At the beginning of each macroblock that is coded.
   void use_quantiser(int quantiser) noexcept;
   // Part of a film, and none of the lines at the end of a scroll, which are new all the time, too.
-  [[nodiscard]] bool is_film(int col, int row) const noexcept {
+  [[nodiscard]] bool in_large_film(int col, int row) const noexcept {
     return setup_.film && map_->is_film(col, row);
   }
   int code_changed(int col, int end, int row);
@@ -169,7 +171,9 @@ class SliceCoder {
   // Intra_4x4, when it is better than `rival`, by the difference of its prediction and by what it
   // costs in the end: false leaves nothing but pixels to be written over.
   struct Rival {
-    int difference = 0;  // and bits, as all costs in the search
+    explicit Rival(const Inter& moved) : difference(moved.cost), motion(moved.motion) {}
+    explicit Rival(const Intra& still) : difference(still.cost), intra(&still) {}
+    int difference;  // and bits, as all costs in the search
     const Intra* intra = nullptr;
     Motion motion;            // when there is no `intra`
     std::optional<int> cost;  // luma_cost(), where it is known
@@ -216,7 +220,7 @@ class SliceCoder {
   int written_quantiser_ = 0;  // QP_Y,PRED: that of the last macroblock that stated one
   int lambda_ = 1;             // differences that one bit is worth
   int squared_lambda_ = 1;     // squared differences that one bit is worth
-  int together_ = 8;           // macroblocks that moved_together() tries next
+  int together_ = kFewestTogether;  // macroblocks that moved_together() tries next
   Residual residual_;
   LumaLevels trial_;
 };

@@ -59,25 +59,12 @@ int SliceCoder::luma_cost(int col, int row, const Rival& rival, const Around& ar
     for (const std::int16_t level : trial_.dc) bits += level != 0 ? kLevelBits : 0;
   } else {
     const Plane& reference = (*setup_.reference)[0];
-    const auto from = [&](const Half& half, Vector vector) {
-      return reference.at(col * kTile + half.x + vector.x, row * kTile + half.y + vector.y);
-    };
-    const Motion& motion = rival.motion;
-    if (motion.whole()) {
-      copy_block<kTile>(from({}, motion.first), reference.stride, shown.data(), kStride);
-    } else {
-      bits += kSecondVectorBits;
-      const std::array<Half, 2> halves = halves_of(motion.shape);
-      for (std::size_t i = 0; i < 2; ++i) {
-        const Half& half = halves[i];
-        const std::uint8_t* pixels = from(half, i == 0 ? motion.first : motion.second);
-        std::uint8_t* out = shown.data() + half.y * kStride + half.x;
-        for (int y = 0; y < half.height; ++y) {
-          std::memcpy(out + y * kStride, pixels + y * reference.stride,
-                      static_cast<std::size_t>(half.width));
-        }
-      }
-    }
+    if (!rival.motion.whole()) bits += kSecondVectorBits;
+    rival.motion.for_each_part([&](const Rect& part, Vector vector) {
+      copy_pixels(reference.at(col * kTile + part.x + vector.x, row * kTile + part.y + vector.y),
+                  reference.stride, shown.data() + part.y * kStride + part.x, kStride, part.width,
+                  part.height);
+    });
     if (luma_levels(0, col, row, shown.data(), kStride, trial_) != 0)
       add_luma(trial_.blocks, nullptr, quantiser_, shown.data(), kStride);
   }
@@ -121,12 +108,11 @@ bool SliceCoder::code_intra4(int col, int row, const Rival& rival, const Around&
     levels.used.large[block] = 0;
     if (nonzero == 0) return;
     residual_.pattern |= 1U << i / 4;
-    unsigned large = 0;
-    for (std::size_t at = 0; at < 16; ++at) {
-      levels.blocks.at[at][block] = block_levels[at];
-      large += std::abs(block_levels[at]) > 1 ? 1U : 0U;
+    for (std::size_t at = 0; at < 16; ++at) levels.blocks.at[at][block] = block_levels[at];
+    for (unsigned rest = nonzero; rest != 0; rest &= rest - 1) {
+      if (std::abs(block_levels[kZigzag[static_cast<std::size_t>(std::countr_zero(rest))]]) > 1)
+        levels.used.large[block] |= static_cast<std::uint16_t>(rest & -rest);
     }
-    levels.used.large[block] = static_cast<std::uint16_t>((1U << large) - 1);
   };
   std::array<std::uint8_t, 16> modes;
   std::array<std::uint8_t, 16> predicted_modes;  // both in raster order

@@ -1,7 +1,6 @@
 // The motion of SliceCoder's macroblocks: vectors as their neighbours predict them (ITU-T
 // H.264, 8.4.1), and what they bring into the picture (8.4.2).
 #include <algorithm>
-#include <cstring>
 
 #include "encode/screen/slice_coder.hpp"
 
@@ -40,6 +39,11 @@ constexpr std::size_t kUpperRight = 1;
 constexpr std::size_t kLowerLeft = 2;
 constexpr std::size_t kLowerRight = 3;
 
+template <typename Around>
+[[nodiscard]] Near corner_of(const Around& around) noexcept {
+  return near_of(around.corner, around.corner_is_left ? kLowerRight : kLowerLeft);
+}
+
 }  // namespace
 
 Vector SliceCoder::Around::left_vector() const noexcept {
@@ -49,19 +53,19 @@ Vector SliceCoder::Around::top_vector() const noexcept {
   return near_of(top, kLowerLeft).vector;
 }
 Vector SliceCoder::Around::corner_vector() const noexcept {
-  return near_of(corner, corner_is_left ? kLowerRight : kLowerLeft).vector;
+  return corner_of(*this).vector;
 }
 
 Vector SliceCoder::predicted_vector(const Around& around) noexcept {  // 8.4.1.3
   return median_of(near_of(around.left, kUpperRight), near_of(around.top, kLowerLeft),
-                   near_of(around.corner, around.corner_is_left ? kLowerRight : kLowerLeft));
+                   corner_of(around));
 }
 
 std::array<Vector, 2> SliceCoder::predicted_halves(const Around& around,
                                                    const Motion& motion) noexcept {
   const Near left = near_of(around.left, kUpperRight);
   const Near top = near_of(around.top, kLowerLeft);
-  const Near corner = near_of(around.corner, around.corner_is_left ? kLowerRight : kLowerLeft);
+  const Near corner = corner_of(around);
   const Near first = own(motion.first);
   if (motion.shape == Motion::Shape::kRows) {
     const Near beside = near_of(around.left, kLowerRight);
@@ -89,29 +93,17 @@ void SliceCoder::predict_inter(int col, int row, int count, Vector vector) const
 }
 
 void SliceCoder::predict_inter(int col, int row, const Motion& motion) const noexcept {
-  if (motion.whole()) return predict_inter(col, row, 1, motion.first);
-  const std::array<Half, 2> halves = halves_of(motion.shape);
-  for (std::size_t i = 0; i < 2; ++i) {
-    const Half& half = halves[i];
-    bring({col * kTile + half.x, row * kTile + half.y, half.width, half.height},
-          i == 0 ? motion.first : motion.second);
-  }
+  motion.for_each_part([&](const Rect& part, Vector vector) {
+    bring({col * kTile + part.x, row * kTile + part.y, part.width, part.height}, vector);
+  });
 }
 
 void SliceCoder::bring(const Rect& to, Vector vector) const noexcept {
   for (std::size_t plane = 0; plane < luma_planes(); ++plane) {
     const Plane& from = (*setup_.reference)[plane];
     const Plane& picture = (*setup_.picture)[plane];
-    const std::uint8_t* pixels = from.at(to.x + vector.x, to.y + vector.y);
-    std::uint8_t* out = picture.at(to.x, to.y);
-    if (to.width == kTile && to.height == kTile) {
-      copy_block<kTile>(pixels, from.stride, out, picture.stride);
-      continue;
-    }
-    for (int y = 0; y < to.height; ++y) {
-      std::memcpy(out + y * picture.stride, pixels + y * from.stride,
-                  static_cast<std::size_t>(to.width));
-    }
+    copy_pixels(from.at(to.x + vector.x, to.y + vector.y), from.stride, picture.at(to.x, to.y),
+                picture.stride, to.width, to.height);
   }
   if (full_chroma()) return;
   for (std::size_t plane = 1; plane < 3; ++plane) {
