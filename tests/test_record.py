@@ -88,9 +88,12 @@ def test_times_are_the_packets_own(
     end = irregular[-1].pts + 250_000
     recorder = _write(path, irregular, end)
     shown = _probe(path, "-show_packets", "-show_format")
-    tolerance = 0.00001 if suffix == ".mp4" else 0.00006  # half a tick of the container's clock
-    for packet, found in zip(irregular, shown["packets"], strict=True):
+    tick = 0.00001 if suffix == ".mp4" else 0.00051  # half of the container's, rounded up
+    for index, (packet, found) in enumerate(zip(irregular, shown["packets"], strict=True)):
         expected = (packet.pts - irregular[0].pts) / 1e6
+        tolerance = (
+            tick if index in (0, 30, 90) else 0.5 / 60 + tick
+        )  # after a pause, or near another
         assert float(found["pts_time"]) == pytest.approx(expected, abs=tolerance)
         assert found["dts_time"] == found["pts_time"]
         assert ("K" in found["flags"]) == packet.keyframe
@@ -114,23 +117,23 @@ def test_the_last_frame_lasts_until_close(tmp_path: Path, suffix: str) -> None:
 def test_a_frame_after_a_pause_corrects_the_guess(tmp_path: Path) -> None:
     """What the idle flush wrote is brought in line when the next packet comes."""
     path = tmp_path / "out.mp4"
-    stream = list(packets(4, step_us=40_000))
+    stream = list(packets(4, step_us=200_000))
     with Recorder(path) as recorder:
         for packet in stream[:2]:
             recorder.write(packet)
         time.sleep(1.1)
         stream[2].pts = stream[1].pts + 300_000  # less than the guess
-        stream[3].pts = stream[2].pts + 40_000
+        stream[3].pts = stream[2].pts + 200_000
         for packet in stream[2:]:
             recorder.write(packet)
-        recorder.close(stream[3].pts + 40_000)
+        recorder.close(stream[3].pts + 200_000)
     with av.open(path) as container:
         times = [
             (packet.pts, packet.duration) for packet in container.demux() if packet.pts is not None
         ]
-    assert [pts for pts, _ in times] == [0, 3600, 30_600, 34_200]
+    assert [pts for pts, _ in times] == [0, 18_000, 45_000, 63_000]
     assert float(_probe(path, "-show_format")["format"]["duration"]) == pytest.approx(
-        0.42, abs=0.001
+        0.9, abs=0.001
     )
     _assert_plays(path, 4)
 
@@ -206,7 +209,7 @@ def test_seeking_to_the_second_keyframe(
         container.seek(int(target * 1e6))
         frame = next(container.decode(video=0))
         found = (irregular[60].pts - irregular[0].pts) / 1e6
-        assert float(frame.time) == pytest.approx(found, abs=0.001)
+        assert float(frame.time) == pytest.approx(found, abs=0.5 / 60 + 0.001)
 
 
 def test_a_new_generation_starts_a_new_file(tmp_path: Path) -> None:
@@ -247,7 +250,7 @@ def test_simultaneous_packets_get_different_times(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_jitter_at_full_speed_is_taken_out(tmp_path: Path, suffix: str) -> None:
-    """60 fps as a real capture delivers them: ffmpeg up to 6 warned about every pair closer than 1/60 s."""
+    """60 fps as a real capture delivers them: ffmpeg warns about two frames in one count of the rate it believes in."""
     path = tmp_path / f"out{suffix}"
     stream = list(packets(300))
     jitter = np.random.default_rng(3).integers(0, 3000, len(stream))
@@ -256,10 +259,13 @@ def test_jitter_at_full_speed_is_taken_out(tmp_path: Path, suffix: str) -> None:
         packet.pts = index * 16_700 + int(jitter[index])
     _write(path, stream)
     _assert_plays(path, 300)
-    shown = _probe(path, "-show_packets")["packets"]
-    for packet, found in zip(stream, shown, strict=True):
-        shift = float(found["pts_time"]) - (packet.pts - stream[0].pts) / 1e6
-        assert -0.0001 < shift < 2 / 60
+    shown = [float(packet["pts_time"]) for packet in _probe(path, "-show_packets")["packets"]]
+    for packet, at in zip(stream, shown, strict=True):
+        assert -0.51 / 60 < at - (packet.pts - stream[0].pts) / 1e6 < 2 / 60
+    # Whole frames apart: ffmpeg 9 guesses the rate by how well the times fit one.
+    steps = [(later - earlier) * 60 for earlier, later in itertools.pairwise(shown)]
+    tolerance = 0.001 if suffix == ".mp4" else 0.09  # a tick
+    assert sum(step == pytest.approx(1, abs=tolerance) for step in steps) > 290
 
 
 def test_large_and_long(tmp_path: Path) -> None:

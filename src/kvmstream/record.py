@@ -25,7 +25,10 @@ _FRAGMENT_SECONDS = 1.0  # of video in a fragment, at the most
 _FRAGMENT_BYTES = 4 << 20
 _FLUSH_PERIOD = 0.5  # seconds of wall-clock time until what was written is on its way to the disk
 _HALF = Fraction(1, 2)
-_MOST_SHIFT = 2  # frames
+_MOST_SHIFT = (
+    2  # frames that come too early: what was late before them, and a sharpening in between
+)
+_RUN_SECONDS = Fraction(1, 10)  # frames nearer to each other are whole frames apart
 _FIRST_GUESS = 1 / 60  # seconds that the only frame of a file lasts when nothing else is known
 
 
@@ -38,8 +41,8 @@ class Recorder:
 
     The file name's ending chooses the container: .mp4 and .m4v (fragmented MP4), .mkv (Matroska), .h264 and .264 (the
     bare stream, without times). An existing file is replaced. The file is playable at any moment: when the process dies
-    at most the last second is lost. Frame times are the packets' own (variable frame rate; where frames come faster
-    than the stream's frame rate for a moment, they are spread to it), and the last frame lasts until close().
+    at most the last second is lost. Frame times are the packets' own (variable frame rate; within 0.1 s of
+    each other they are rounded to whole frames of the stream's rate), and the last frame lasts until close().
 
     A new generation (another size or encoder) starts a new file: out.mp4, out-2.mp4, … (`paths`). Packets before the
     first keyframe are passed over (`skipped`). The coded size is even: a picture of odd size is recorded with its last
@@ -171,6 +174,7 @@ class _File:
         self._pending_bytes = 0
         self._base_pts = 0
         self._last: Sample | None = None
+        self._shown = Fraction(0)  # the last one's time, before it was rounded to ticks
         self._last_arrival = 0.0  # time.monotonic()
         self._interval = round(_FIRST_GUESS * self._muxer.ticks)  # between the last two samples
 
@@ -242,19 +246,23 @@ class _File:
         return max(1, self._interval, elapsed)
 
     def _time_after(self, previous: int, pts: int) -> int:
-        """Return when a frame is shown: at `pts`, but up to two frames later where it comes too early.
+        """Return when a frame is shown: at `pts`, or whole frames after the one before where that is not long ago.
 
-        Up to version 6 the ffmpeg command counts time in frames of the SPS's rate, rounded, and complains about two
-        frames in one count, which a jitter of microseconds brings about.
+        The ffmpeg command counts time in frames, rounded, and complains about two in one count. It takes the rate from
+        the SPS or, from version 9 on, guesses it by the first frames' times, which a jitter of two milliseconds can
+        lead astray.
         """
         # Rounding to the container's clock must not make two frames simultaneous either.
         time = max(previous + 1, self._ticks(pts))
         rate = self._muxer.frame_rate
         if rate:
-            taken = math.floor(previous * rate / self._muxer.ticks + _HALF)
-            earliest = math.floor((taken + _HALF) * self._muxer.ticks / rate) + 1
-            if 0 < earliest - time < _MOST_SHIFT * self._muxer.ticks / rate:
-                return earliest
+            frame = self._muxer.ticks / rate
+            gap = time - self._shown
+            if -_MOST_SHIFT * frame < gap < max(_RUN_SECONDS * self._muxer.ticks, frame * 3 / 2):
+                self._shown += frame * max(1, round(gap / frame))
+                count = math.floor(previous / frame + _HALF)
+                return max(round(self._shown), math.ceil((count + _HALF) * frame))
+        self._shown = Fraction(time)
         return time
 
     def _ticks(self, pts: int) -> int:
