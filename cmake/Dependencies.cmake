@@ -1,5 +1,10 @@
 # Finds what libkvmstream links. Each missing piece is named together with the command that brings it.
 find_package(Threads REQUIRED)
+
+if(WIN32)  # neither FFmpeg nor X there yet
+  include(HighwayHeaders)
+  return()
+endif()
 find_package(PkgConfig QUIET)
 
 if(NOT PKG_CONFIG_FOUND)
@@ -41,6 +46,7 @@ pkg_check_modules(HWY QUIET IMPORTED_TARGET libhwy)
 if(NOT HWY_FOUND)
   kvm_missing("Google Highway (libhwy)" "libhwy-dev" "highway-devel")
 endif()
+set(KVM_HIGHWAY PkgConfig::HWY)
 
 if(UNIX AND NOT APPLE)
   pkg_check_modules(XCB QUIET IMPORTED_TARGET xcb>=1.13 xcb-shm xcb-damage xcb-xfixes xcb-randr xcb-xinput xau)

@@ -69,6 +69,9 @@ test bench|cmd mpv|mpv|mpv
 bench|cmd icewm|icewm|icewm
 bench|cmd valgrind|valgrind|valgrind
 test bench|pc openh264|libopenh264-dev|openh264-devel
+windows|crosscxx|g++-mingw-w64-x86-64-posix|mingw64-gcc-c++
+windows|cmd wine|wine|wine
+windows|cmd Xvfb|xvfb|xorg-x11-server-Xvfb
 bench|font DejaVuSansMono|fonts-dejavu-core|dejavu-sans-mono-fonts
 TABLE
 }
@@ -83,6 +86,7 @@ has_need() {
       have pkg-config && pkg-config --exists "$2"
       ;;
     font) [ -n "$(find /usr/share/fonts -name "$2.ttf" -print -quit 2>/dev/null)" ] ;;
+    crosscxx) have x86_64-w64-mingw32-g++-posix || have x86_64-w64-mingw32-g++ ;;
     header) [ -e "/usr/include/$2" ] || [ -e "/usr/local/include/$2" ] ;;
   esac
 }
@@ -112,9 +116,11 @@ install_packages() {
   fi
 }
 
-# need_system GROUP…: build, test, screen, bench.
-need_system() {
-  local groups test deb rpm missing_deb=() missing_rpm=() wanted kind what
+# missing_needs GROUP…: sets missing_deb and missing_rpm.
+missing_needs() {
+  local groups test deb rpm wanted kind what
+  missing_deb=()
+  missing_rpm=()
   while IFS='|' read -r groups test deb rpm; do
     for wanted in "$@"; do
       case " $groups " in
@@ -129,6 +135,17 @@ need_system() {
       esac
     done
   done < <(needs_table)
+}
+has_needs() {
+  local missing_deb missing_rpm
+  missing_needs "$@"
+  [ ${#missing_deb[@]} -eq 0 ]
+}
+
+# need_system GROUP…: build, test, screen, bench, windows.
+need_system() {
+  local missing_deb missing_rpm
+  missing_needs "$@"
   if [ ${#missing_deb[@]} -eq 0 ]; then return 0; fi
   mapfile -t missing_deb < <(printf '%s\n' "${missing_deb[@]}" | sort -u)
   mapfile -t missing_rpm < <(printf '%s\n' "${missing_rpm[@]}" | sort -u)

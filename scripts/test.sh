@@ -4,25 +4,28 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 started=$SECONDS
-say "1/4 set-up"
+say "1/5 set-up"
 need_system build test
 ensure_venv
 ensure_group build test
 
 # Tests that need an X server start one of their own: a private Xvfb or Xvnc each, ended with them.
-say "2/4 C++ tests"
+say "2/5 C++ tests"
 cmake --preset tests >/dev/null # errors, with the command that mends them, come on stderr
 cmake --build --preset tests --parallel "$JOBS"
 ctest --preset tests
 
-say "3/4 Python tests, native and fallback"
+say "3/5 C++ tests for Windows, under Wine"
+scripts/test_windows.sh
+
+say "4/5 Python tests, native and fallback"
 install_native
 # The installed package is tested, never the source tree. The tests run on one backend after the other by
 # themselves; without the native core they would skip half, so its absence is a failure here.
 export KVMSTREAM_REQUIRE_NATIVE=1
 run_pytest "$PY" "$@"
 
-say "4/4 the pure wheel, alone in an environment of its own"
+say "5/5 the pure wheel, alone in an environment of its own"
 scripts/check_pure_wheel.sh "$PY"
 
 took=$((SECONDS - started))

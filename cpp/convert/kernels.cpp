@@ -58,6 +58,13 @@ const char* target_name() {
   return HWY_DYNAMIC_DISPATCH(target_name_impl)();
 }
 
+#if defined(HWY_COMPILE_ONLY_STATIC)  // one instruction set, chosen when compiling
+std::vector<std::int64_t> targets() {
+  return {HWY_STATIC_TARGET};
+}
+
+void force_target(std::int64_t /*target*/) {}
+#else
 std::vector<std::int64_t> targets() {
   return hwy::SupportedAndGeneratedTargets();
 }
@@ -66,6 +73,7 @@ void force_target(std::int64_t target) {
   hwy::SetSupportedTargetsForTest(target);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
+#endif
 
 }  // namespace kvm::kernels
 #endif

@@ -1,0 +1,201 @@
+#include "capture/gdi/gdi_source.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "capture/gdi/monitors.hpp"
+#include "convert/convert.hpp"
+
+namespace kvm::gdi {
+namespace {
+
+constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMonitorsEveryNs = 100 * kNsPerMs;
+constexpr std::int64_t kCursorEveryNs = 8 * kNsPerMs;
+constexpr std::int64_t kUnreadableRetryNs = 100 * kNsPerMs;
+
+std::shared_ptr<Canvas> make_canvas(int width, int height) {
+  BITMAPINFO info{};
+  info.bmiHeader.biSize = sizeof info.bmiHeader;
+  info.bmiHeader.biWidth = width;
+  info.bmiHeader.biHeight = -height * static_cast<int>(FramePool::kBuffers);  // top row first
+  info.bmiHeader.biPlanes = 1;
+  info.bmiHeader.biBitCount = 32;
+  info.bmiHeader.biCompression = BI_RGB;
+  auto canvas = std::make_shared<Canvas>();
+  void* pixels = nullptr;
+  canvas->bitmap.reset(CreateDIBSection(nullptr, &info, DIB_RGB_COLORS, &pixels, nullptr, 0));
+  canvas->dc.reset(CreateCompatibleDC(nullptr));
+  if (!canvas->bitmap || !canvas->dc || pixels == nullptr ||
+      SelectObject(canvas->dc.get(), canvas->bitmap.get()) == nullptr) {
+    throw Error(ErrorKind::kCapture, last_error("no bitmap for the screen's pictures") + " (" +
+                                         std::to_string(width) + "x" + std::to_string(height) +
+                                         "); close programs that hold many windows");
+  }
+  canvas->pixels = static_cast<std::uint8_t*>(pixels);
+  return canvas;
+}
+
+}  // namespace
+
+void GdiSource::open(const StreamConfig& config) {
+  close();
+  config_ = config;
+  aware_.emplace();
+  try {
+    area_ = choose_area();
+    canvas_ = make_canvas(area_.width, area_.height);
+  } catch (...) {
+    close();
+    throw;
+  }
+  pool_.emplace(area_.width, area_.height, canvas_->pixels, canvas_);
+  if (config_.cursor != CursorMode::kHidden) cursor_.emplace();
+  period_ns_ = static_cast<std::int64_t>(1e9 / config_.fps);
+  opened_before_ = true;
+}
+
+void GdiSource::close() {
+  cursor_.reset();
+  pool_.reset();
+  canvas_.reset();
+  aware_.reset();
+  next_look_ns_ = next_check_ns_ = next_cursor_ns_ = 0;
+  unreadable_ = false;
+}
+
+Rect GdiSource::choose_area() {
+  const std::vector<DisplayInfo> monitors = list_displays("");
+  const DisplayInfo* monitor = find_monitor(monitors, config_.display);
+  if (monitor == nullptr && opened_before_) {
+    // Unplugged while streaming: show the primary one until it comes back.
+    monitor = find_monitor(monitors, "");
+    log_->add(
+        LogLevel::kWarning, "capture.gdi",
+        "monitor '" + config_.display + "' is gone; showing " + monitor->id + " until it returns");
+  }
+  if (monitor == nullptr) {
+    throw Error(ErrorKind::kCapture, "this desktop has no monitor '" + config_.display +
+                                         "'; it has " + describe(monitors));
+  }
+  if (!config_.region) return monitor->bounds;
+  Rect wanted = *config_.region;
+  wanted.x += monitor->bounds.x;
+  wanted.y += monitor->bounds.y;
+  const Rect inside = intersect(wanted, monitor->bounds);
+  if (inside.empty() || (inside != wanted && !opened_before_)) {
+    const Rect& r = *config_.region;
+    throw Error(ErrorKind::kConfig, "region = (" + std::to_string(r.x) + ", " +
+                                        std::to_string(r.y) + ", " + std::to_string(r.width) +
+                                        ", " + std::to_string(r.height) +
+                                        "): does not fit into monitor " + describe({*monitor}));
+  }
+  return inside;  // cut where the monitor became smaller while streaming
+}
+
+std::optional<std::string> GdiSource::geometry_change() {
+  const std::vector<DisplayInfo> monitors = list_monitors();
+  // None for a moment while a mode changes or a session is switched.
+  if (monitors.empty()) return std::nullopt;
+  const DisplayInfo* monitor = find_monitor(monitors, config_.display);
+  if (monitor == nullptr) monitor = find_monitor(monitors, "");
+  Rect now = monitor->bounds;
+  if (config_.region) {
+    Rect wanted = *config_.region;
+    wanted.x += now.x;
+    wanted.y += now.y;
+    now = intersect(wanted, now);
+  }
+  if (now == area_) return std::nullopt;
+  return "monitors are now " + describe(monitors);
+}
+
+std::optional<CursorUpdate> GdiSource::cursor_change() {
+  if (!cursor_->refresh()) return std::nullopt;
+  CursorUpdate update;
+  update.x = cursor_->x() - area_.x;
+  update.y = cursor_->y() - area_.y;
+  update.visible = cursor_->visible();
+  update.shape = cursor_->shape();
+  return update;
+}
+
+SourceEvent GdiSource::wait(std::int64_t not_before_ns, std::int64_t deadline_ns) {
+  const bool tells_cursor = config_.cursor == CursorMode::kMetadata;
+  for (;;) {
+    std::int64_t now = now_ns();
+    if (now >= next_check_ns_) {
+      next_check_ns_ = now + kMonitorsEveryNs;
+      if (auto reason = geometry_change()) return GeometryChanged{std::move(*reason)};
+    }
+    if (tells_cursor && now >= next_cursor_ns_) {
+      next_cursor_ns_ = now + kCursorEveryNs;
+      if (auto update = cursor_change()) return std::move(*update);
+    }
+    const std::int64_t look = std::max(not_before_ns, next_look_ns_);
+    if (now >= look) {
+      next_look_ns_ = now + period_ns_;
+      if (auto frame = capture()) return std::move(*frame);
+      now = now_ns();
+    }
+    const std::int64_t next = std::min({std::max(not_before_ns, next_look_ns_), next_check_ns_,
+                                        tells_cursor ? next_cursor_ns_ : kForever, deadline_ns});
+    if (wake_.wait(-1, next) || now_ns() >= deadline_ns) return Timeout{};
+  }
+}
+
+bool GdiSource::read_screen(std::size_t index) {
+  const HDC to = canvas_->dc.get();
+  const int top = static_cast<int>(index) * area_.height;
+  // Another one each time: that of a desktop that was switched away from stays dead.
+  const ScreenDc screen(GetDC(nullptr));
+  const bool read = screen && BitBlt(to, 0, top, area_.width, area_.height, screen.get(), area_.x,
+                                     area_.y, SRCCOPY);
+  if (!read) return false;
+  if (config_.cursor == CursorMode::kEmbedded) {
+    cursor_->refresh();
+    const int saved = SaveDC(to);
+    IntersectClipRect(to, 0, top, area_.width, top + area_.height);
+    cursor_->draw(to, area_, top);
+    RestoreDC(to, saved);
+  }
+  GdiFlush();  // GDI queues; the pixels are read without it
+  return true;
+}
+
+std::optional<Frame> GdiSource::capture() {
+  FramePool::Buffer* buffer = pool_->free_buffer();
+  if (buffer == nullptr) {
+    next_look_ns_ = now_ns() + kNsPerMs;
+    return std::nullopt;
+  }
+  const std::int64_t looked = now_ns();
+  const std::ptrdiff_t picture = buffer->planes.stride[0] * area_.height;
+  const auto index = static_cast<std::size_t>((buffer->planes.data[0] - canvas_->pixels) / picture);
+  if (!read_screen(index)) {
+    next_look_ns_ = now_ns() + kUnreadableRetryNs;
+    if (!unreadable_) {
+      log_->add(LogLevel::kWarning, "capture.gdi",
+                last_error("the screen cannot be read") +
+                    "; the last picture stays until it can (lock screen and UAC prompts have a "
+                    "desktop of their own)");
+    }
+    unreadable_ = true;
+    return std::nullopt;
+  }
+  unreadable_ = false;
+  TileMap changed(area_.width, area_.height);
+  changed.set_all();
+  if (pool_->newest() != nullptr) {
+    trim_equal_tiles(pool_->newest()->planes, buffer->planes, changed);
+    if (!changed.any()) return std::nullopt;
+  }
+  Frame frame = pool_->publish(*buffer, std::move(changed));
+  frame.times.damaged = looked;
+  frame.times.captured = now_ns();
+  return frame;
+}
+
+}  // namespace kvm::gdi

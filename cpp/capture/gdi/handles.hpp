@@ -1,0 +1,39 @@
+// Ownership of GDI's objects.
+#pragma once
+
+#include <memory>
+#include <type_traits>
+
+#include "base/windows.hpp"
+
+namespace kvm::gdi {
+
+struct ScreenDcDeleter {
+  void operator()(HDC dc) const noexcept { ReleaseDC(nullptr, dc); }
+};
+struct MemoryDcDeleter {
+  void operator()(HDC dc) const noexcept { DeleteDC(dc); }
+};
+struct BitmapDeleter {
+  void operator()(HBITMAP bitmap) const noexcept { DeleteObject(bitmap); }
+};
+using ScreenDc = std::unique_ptr<std::remove_pointer_t<HDC>, ScreenDcDeleter>;
+using MemoryDc = std::unique_ptr<std::remove_pointer_t<HDC>, MemoryDcDeleter>;
+using Bitmap = std::unique_ptr<std::remove_pointer_t<HBITMAP>, BitmapDeleter>;
+
+// Physical pixels of each monitor on this thread, whatever the process was declared for.
+class DpiAware {
+ public:
+  DpiAware() noexcept
+      : before_(SetThreadDpiAwarenessContext(DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE_V2)) {}
+  ~DpiAware() {
+    if (before_ != nullptr) SetThreadDpiAwarenessContext(before_);
+  }
+  DpiAware(const DpiAware&) = delete;
+  DpiAware& operator=(const DpiAware&) = delete;
+
+ private:
+  DPI_AWARENESS_CONTEXT before_;
+};
+
+}  // namespace kvm::gdi

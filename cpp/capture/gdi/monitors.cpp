@@ -1,0 +1,77 @@
+#include "capture/gdi/monitors.hpp"
+
+#include <shellscalingapi.h>
+
+#include <string>
+
+#include "base/error.hpp"
+#include "capture/gdi/handles.hpp"
+
+namespace kvm::gdi {
+namespace {
+
+std::string utf8(const wchar_t* text) {
+  const int size = WideCharToMultiByte(CP_UTF8, 0, text, -1, nullptr, 0, nullptr, nullptr);
+  if (size <= 1) return {};
+  std::string out(static_cast<std::size_t>(size), '\0');
+  WideCharToMultiByte(CP_UTF8, 0, text, -1, out.data(), size, nullptr, nullptr);
+  out.pop_back();  // the terminator
+  return out;
+}
+
+BOOL CALLBACK add_monitor(HMONITOR monitor, HDC /*dc*/, LPRECT /*rect*/, LPARAM out) {
+  MONITORINFOEXW facts{};
+  facts.cbSize = sizeof facts;
+  if (!GetMonitorInfoW(monitor, &facts)) return TRUE;  // unplugged in this moment
+  DisplayInfo info;
+  info.id = utf8(facts.szDevice);
+  if (info.id.starts_with("\\\\.\\")) info.id.erase(0, 4);  // "\\.\DISPLAY1"
+  info.name = info.id;
+  DISPLAY_DEVICEW device{};
+  device.cb = sizeof device;
+  if (EnumDisplayDevicesW(facts.szDevice, 0, &device, 0) && device.DeviceString[0] != L'\0') {
+    info.name = utf8(device.DeviceString);
+  }
+  const RECT& at = facts.rcMonitor;
+  info.bounds = {at.left, at.top, at.right - at.left, at.bottom - at.top};
+  info.primary = (facts.dwFlags & MONITORINFOF_PRIMARY) != 0;
+  UINT dpi_x = 0;
+  UINT dpi_y = 0;
+  if (SUCCEEDED(GetDpiForMonitor(monitor, MDT_EFFECTIVE_DPI, &dpi_x, &dpi_y)) && dpi_x != 0) {
+    info.scale = dpi_x / static_cast<double>(USER_DEFAULT_SCREEN_DPI);
+  }
+  DEVMODEW mode{};
+  mode.dmSize = sizeof mode;
+  if (EnumDisplaySettingsW(facts.szDevice, ENUM_CURRENT_SETTINGS, &mode) &&
+      mode.dmDisplayFrequency > 1) {  // 0 and 1 stand for the hardware's default
+    info.refresh_hz = mode.dmDisplayFrequency;
+  }
+  if (!info.bounds.empty())
+    reinterpret_cast<std::vector<DisplayInfo>*>(out)->push_back(std::move(info));
+  return TRUE;
+}
+
+}  // namespace
+
+std::vector<DisplayInfo> list_monitors() {
+  const DpiAware aware;
+  std::vector<DisplayInfo> monitors;
+  EnumDisplayMonitors(nullptr, nullptr, add_monitor, reinterpret_cast<LPARAM>(&monitors));
+  return monitors;
+}
+
+}  // namespace kvm::gdi
+
+namespace kvm {
+
+std::vector<DisplayInfo> list_displays(const std::string& /*x_display*/) {
+  std::vector<DisplayInfo> monitors = gdi::list_monitors();
+  if (monitors.empty()) {
+    throw Error(ErrorKind::kCapture,
+                "this session has no desktop (0 monitors); run in the session of a user who is "
+                "logged on, not in that of services");
+  }
+  return monitors;
+}
+
+}  // namespace kvm

@@ -1,0 +1,14 @@
+// The monitors of this desktop.
+#pragma once
+
+#include <vector>
+
+#include "capture/find_monitor.hpp"
+
+namespace kvm::gdi {
+
+// In physical pixels of the virtual desktop, whose origin is the primary monitor's: others may have
+// negative places. Empty where the session has no desktop.
+[[nodiscard]] std::vector<DisplayInfo> list_monitors();
+
+}  // namespace kvm::gdi

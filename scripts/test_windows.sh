@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The C++ tests, crossed for Windows by mingw-w64 and run by Wine on a private X server. A part of make test.
+# KVMSTREAM_REQUIRE_WINE: installs what is missing, and fails without it; else these tests are left out then.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+if [ -n "${KVMSTREAM_REQUIRE_WINE:-}" ]; then
+  need_system windows
+elif ! has_needs windows; then
+  printf '\033[1;33mkvmstream: NOT TESTED: the Windows code. "%s" installs what it takes\033[0m\n' \
+    "sudo apt-get install g++-mingw-w64-x86-64-posix wine" >&2
+  exit 0
+fi
+
+cmake --preset windows >/dev/null
+cmake --build --preset windows --parallel "$JOBS"
+
+prefix="$(mktemp -d)"
+CLEANUP+=("rm -rf '$prefix'")
+export WINEPREFIX="$prefix" WINEDEBUG=-all
+export WINEDLLOVERRIDES="mscoree,mshtml=" # or Wine asks whether to download them
+start_xvfb 1280x1024
+export DISPLAY="$XVFB_DISPLAY"
+wineserver="$(command -v wineserver || echo /usr/lib/wine/wineserver)"
+CLEANUP+=("'$wineserver' -k; '$wineserver' -w") # it writes into the prefix until it has ended
+timeout 120 wine wineboot --init >"$prefix/log" 2>&1 ||
+  die "Wine made no Windows folder within 120 s:" "$(tail -n 5 "$prefix/log")"
+status=0
+timeout 300 ctest --preset windows || status=$?
+if [ "$status" -eq 124 ]; then die "the tests under Wine took more than 300 s: something hangs"; fi
+exit "$status"
