@@ -14,12 +14,14 @@ from kvmstream._fallback.x11_wire import XServerGone
 from kvmstream.errors import CaptureError
 from kvmstream.wire import messages as m
 
-from .injector import Injector
+from .injector import open_injector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvmstream.wire.connection import Connection
+
+    from ._held import HeldKeys
 
 __all__ = ["Hands"]
 
@@ -42,7 +44,7 @@ class Hands:
         )
         self._locate = locate
         self._jobs: queue.Queue[_Job | Callable[[], None]] = queue.Queue(_QUEUE)
-        self._injector: Injector | None = None  # made with the first input
+        self._injector: HeldKeys | None = None  # made with the first input
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
@@ -83,7 +85,12 @@ class Hands:
 
     def _run(self) -> None:
         while not self._closing:
-            job = self._jobs.get()
+            try:
+                job = self._jobs.get(
+                    timeout=None if self._injector is None else self._injector.due()
+                )
+            except queue.Empty:
+                job = self._tick
             if callable(job):
                 job()
                 continue
@@ -96,7 +103,7 @@ class Hands:
         failures = []
         try:
             if self._injector is None:
-                self._injector = Injector(self.x_display, self._locate)
+                self._injector = open_injector(self.x_display, self._locate)
             for event in message.events:
                 failure = self._injector.apply(event)
                 if failure:
@@ -109,6 +116,13 @@ class Hands:
             failures.append(str(error))
             self._drop()
         return failures
+
+    def _tick(self) -> None:
+        if self._injector is not None:
+            try:
+                self._injector.tick()
+            except XServerGone:
+                self._drop()
 
     def _expire(self) -> None:
         if self._injector is not None:

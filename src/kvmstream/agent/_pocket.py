@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 from kvmstream.errors import CaptureError
 from kvmstream.wire import messages as m
 
-from .clipboard import Clipboard
+if sys.platform == "win32":
+    from ._clipboard_win32 import Clipboard
+else:
+    from .clipboard import Clipboard
 
 if TYPE_CHECKING:
     from kvmstream.wire.connection import Connection

@@ -1,4 +1,5 @@
-"""Lets go of every key when the agent's worker dies: `python -m kvmstream.agent._watchdog DISPLAY`.
+"""Lets go of every key when the agent's worker dies: `python -m kvmstream.agent._watchdog DISPLAY`. On Windows
+DISPLAY is empty.
 
 The worker writes "+CODE" before a key or button goes down, "-CODE" after it went up, "=KEYCODE SYM SYM …" before a
 spare key of the map is borrowed and "/KEYCODE" after it was given back. When its end of the pipe closes, for whatever
@@ -15,8 +16,9 @@ import sys
 
 def main() -> int:
     """Read to the end of standard input, then clean up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):  # not every platform has every one
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     down: dict[int, None] = {}
     borrowed: dict[int, list[int]] = {}
     for line in sys.stdin.buffer:
@@ -32,6 +34,13 @@ def main() -> int:
         elif kind == b"/":
             borrowed.pop(numbers[0], None)
     if not down and not borrowed:
+        return 0
+    if sys.platform == "win32":
+        from ._sendinput import SendInput
+
+        hand = SendInput()
+        for code in reversed(down):
+            hand.release(code)
         return 0
     from kvmstream._fallback.x11_wire import XServerGone
 
