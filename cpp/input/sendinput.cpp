@@ -239,8 +239,7 @@ std::string SendInputInjector::tick(std::int64_t now) {
 std::int64_t SendInputInjector::next_tick() const noexcept {
   std::int64_t next = typematic_.due();
   for (const Held& held : held_) next = std::min(next, held.since + kLeaseNs);
-  if (!owed_.empty()) next = std::min(next, now_ns() + kSettleNs);
-  return next;
+  return std::min(next, settle_at_);
 }
 
 std::string SendInputInjector::release_all() {
@@ -300,7 +299,10 @@ std::string SendInputInjector::let_go(std::vector<Held>::iterator key) {
   typematic_.release(held.code);
   std::string failure = send({&held.up, 1}, is_button(held.code) ? Aim::kPointer : Aim::kKeyboard);
   // Windows goes on believing that it is down, in whatever window comes next.
-  if (!failure.empty()) owed_.push_back(held.up);
+  if (!failure.empty()) {
+    owed_.push_back(held.up);
+    settle_at_ = now_ns() + kSettleNs;
+  }
   return failure;
 }
 
@@ -325,11 +327,13 @@ std::string SendInputInjector::send(std::span<const INPUT> events, Aim aim) {
 std::string SendInputInjector::settle() {
   if (owed_.empty()) return {};
   const std::vector<INPUT> owed = std::exchange(owed_, {});
+  settle_at_ = kNever;
   std::string failure;
   for (const INPUT& up : owed) {
     std::string one = send({&up, 1}, up.type == INPUT_MOUSE ? Aim::kPointer : Aim::kKeyboard);
     if (one.empty()) continue;
     owed_.push_back(up);
+    settle_at_ = now_ns() + kSettleNs;
     failure = std::move(one);
   }
   return failure;

@@ -69,7 +69,8 @@ class SendInputInjector {
 
   std::unique_ptr<Desktop> desktop_;
   Typematic typematic_;
-  std::vector<Held> held_;   // in the order of their presses
+  std::vector<Held> held_;  // in the order of their presses
+  std::int64_t settle_at_ = kNever;
   std::vector<INPUT> owed_;  // releases that did not arrive
 };
 

@@ -191,6 +191,7 @@ class SendInputInjector(HeldKeys):
     ) -> None:
         self._send = SendInput(windows)
         self._owed: list[tuple[Input, bool]] = []  # releases that did not arrive; of the pointer?
+        self._settle_at = 0.0
         self._repeats: tuple[int, float] | None = None  # the key that went down last, and when
         self._interval = 0.0
         super().__init__("", locate)
@@ -237,10 +238,10 @@ class SendInputInjector(HeldKeys):
 
     def due(self) -> float | None:
         """Seconds until tick() wants to be called; None when it does not."""
-        due = [_SETTLE_SECONDS] if self._owed else []
+        due = [self._settle_at] if self._owed else []
         if self._repeats is not None:
-            due.append(max(0.0, self._repeats[1] - time.monotonic()))
-        return min(due, default=None)
+            due.append(self._repeats[1])
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def tick(self) -> None:
         """Repeat the key that is held, and release what a window has kept down."""
@@ -275,10 +276,12 @@ class SendInputInjector(HeldKeys):
         event, failure = self._send.release(code)
         if failure:  # Windows goes on believing that it is down, in whatever window comes next
             self._owed.append((event, code in _BUTTONS))
+            self._settle_at = time.monotonic() + _SETTLE_SECONDS
         return failure
 
     def _settle(self) -> None:
         owed, self._owed = self._owed, []
+        self._settle_at = time.monotonic() + _SETTLE_SECONDS
         self._owed = [
             (event, pointer) for event, pointer in owed if self._send.send([event], pointer=pointer)
         ]
