@@ -13,7 +13,7 @@ KVMSTREAM_TOKEN
     The API token that connect() shows to a hub unless it is given another one, or a user.
 
 Beside them only the platform's own are read: DISPLAY, XAUTHORITY, XDG_CACHE_HOME, XDG_CONFIG_HOME (credentials of the
-agent), XDG_STATE_HOME (database and certificate of the hub), LOCALAPPDATA and, for
+agent), XDG_STATE_HOME (database and certificate of the hub), on Windows LOCALAPPDATA and APPDATA and, for
 ``kvmstream doctor``, XDG_SESSION_TYPE and WAYLAND_DISPLAY. The build also reads FFMPEG_PATH.
 """
 
@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ._paths import user_folder
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -187,16 +188,7 @@ def probe_path() -> str:
 
 def cache_dir() -> str:
     """Directory for verdicts that outlive the process; a backend creates it when it has something to keep."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        # The specification says that a relative path is to be ignored.
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        if not Path(base).is_absolute():
-            base = str(Path.home() / ".cache")
-    return str(Path(base) / "kvmstream")
+    return str(user_folder("cache"))
 
 
 def _native_obstacle() -> str:

@@ -218,7 +218,8 @@ def main() -> int:
     # What a library prints must not get between the lines of JSON.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    os.set_blocking(out.fileno(), False)
+    if hasattr(os, "set_blocking"):  # Windows has it since Python 3.12
+        os.set_blocking(out.fileno(), False)
     order = json.loads(sys.stdin.buffer.readline() or b"null")
     if order is None:
         return 0  # the parent died first

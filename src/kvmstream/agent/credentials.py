@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kvmstream._paths import user_folder
 from kvmstream.errors import AuthenticationFailed, ConfigError
 from kvmstream.wire.address import HubAddress
 from kvmstream.wire.limits import NAME_CHARACTERS
@@ -69,12 +70,7 @@ def machine_name() -> str:
 
 
 def _path() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    return (
-        (Path(base) if Path(base).is_absolute() else Path.home() / ".config")
-        / "kvmstream"
-        / "hubs.json"
-    )
+    return user_folder("config") / "hubs.json"
 
 
 def _read() -> dict[str, Credential]:

@@ -7,11 +7,18 @@ import importlib
 import importlib.util
 import json
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def end_signals() -> tuple[signal.Signals, ...]:
+    """Return what asks a command to end: Ctrl-C, kill, and on Windows Ctrl-Break."""
+    wanted = ("SIGINT", "SIGTERM", "SIGBREAK")
+    return tuple(getattr(signal, name) for name in wanted if hasattr(signal, name))
 
 
 def size(text: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ examples:
   kvmstream pair 'kvmstream://…'            once, with the line that the hub prints
   kvmstream agent 192.168.1.100
   kvmstream agent 192.168.1.100 --view-only
-  kvmstream agent 192.168.1.100 --install   start it with every login (systemd)
+  kvmstream agent 192.168.1.100 --install   start it with every login
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kvmstream._paths import user_folder
 from kvmstream.wire.limits import CONTROL_PORT, VIDEO_PORT
 
-from ._common import add_display
+from ._common import add_display, end_signals
 from .hub import port
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--install",
         action="store_true",
-        help="write a systemd user unit that starts it with every login, and exit",
+        help="start it with every login (a systemd user unit; on Windows a file in the Startup folder), and exit",
     )
 
 
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.install:
         return _install(arguments)
     ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in end_signals():
         signal.signal(number, lambda *_: ended.set())
     with kvmstream.SourceAgentClient(config, view_only=arguments.view_only) as agent:
         agent.start(arguments.host, arguments.port, arguments.video_port)
@@ -94,6 +95,29 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"kvmstream agent: {now[0]}{': ' + now[1] if now[1] else ''}", flush=True)
                 last = now
     return 0
+
+
+def startup_script(words: list[str]) -> str:
+    """Return a batch file that starts the command without a window and starts it again when it ends by a fault."""
+    import subprocess
+
+    console = Path(words[0])
+    silent = console.with_name(console.name.replace("python", "pythonw"))
+    command = subprocess.list2cmdline([str(silent if silent.exists() else console), *words[1:]])
+    command = command.replace("%", "%%")
+    # A service of Windows has no desktop to share: this runs in the user's own session.
+    return f"""@echo off
+chcp 65001 >nul
+:again
+start "" /wait /min {command}
+if errorlevel 1 (timeout /t 2 /nobreak >nul & goto again)
+"""
+
+
+def startup_folder() -> Path:
+    """Return the folder whose contents Windows starts at this user's login."""
+    base = os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming"
+    return Path(base) / "Microsoft" / "Windows" / "Start Menu" / "Programs" / "Startup"
 
 
 def _install(arguments: argparse.Namespace) -> int:
@@ -109,12 +133,13 @@ def _install(arguments: argparse.Namespace) -> int:
         words += ["--region", ",".join(map(str, arguments.region))]
     if arguments.view_only:
         words.append("--view-only")
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    folder = (
-        (Path(base) if Path(base).is_absolute() else Path.home() / ".config") / "systemd" / "user"
-    )
-    path = folder / "kvmstream-agent.service"
-    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        path = startup_folder() / "kvmstream-agent.cmd"
+        path.write_text(startup_script(words), encoding="utf-8", newline="\r\n")
+        print(f'wrote {path}\nit starts with every login of this user; start it now: "{path}"')
+        return 0
+    path = user_folder("config", "systemd") / "user" / "kvmstream-agent.service"
+    path.parent.mkdir(parents=True, exist_ok=True)
     # A percent sign means something to systemd, and so does a dollar.
     command = shlex.join(words).replace("%", "%%").replace("$", "$$")
     path.write_text(_UNIT.format(host=arguments.host, command=command))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from kvmstream.wire.limits import CONTROL_PORT, VIDEO_PORT, WEB_PORT
 
+from ._common import end_signals
+
 if TYPE_CHECKING:
     from kvmstream.hub import Hub
 
@@ -96,8 +98,9 @@ async def _serve(hub: Hub, address: str) -> None:
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
+    # Windows' loop has no add_signal_handler().
+    for number in end_signals():
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(ended.set))
     async with hub:
         ports = f"control port {hub.control_port}, video port {hub.video_port}"
         if hub.web_port is not None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from kvmstream._paths import user_folder
 from kvmstream.errors import KvmStreamError
 from kvmstream.remote import RemoteHub
 from kvmstream.wire import messages as m
@@ -50,12 +51,7 @@ _ANY_HOST: Final = ("", "0.0.0.0", "::")
 
 def state_dir() -> Path:
     """Where a hub keeps its database and certificate unless told otherwise."""
-    import os
-
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (
-        Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
-    ) / "kvmstream-hub"
+    return user_folder("state", "kvmstream-hub")
 
 
 class Hub:
