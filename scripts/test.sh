@@ -15,15 +15,15 @@ cmake --preset tests >/dev/null # errors, with the command that mends them, come
 cmake --build --preset tests --parallel "$JOBS"
 ctest --preset tests
 
-say "3/5 C++ tests for Windows, under Wine"
-scripts/test_windows.sh
-
-say "4/5 Python tests, native and fallback"
+say "3/5 Python tests, native and fallback"
 install_native
 # The installed package is tested, never the source tree. The tests run on one backend after the other by
 # themselves; without the native core they would skip half, so its absence is a failure here.
 export KVMSTREAM_REQUIRE_NATIVE=1
 run_pytest "$PY" "$@"
+
+say "4/5 the code for Windows, under Wine"
+scripts/test_windows.sh
 
 say "5/5 the pure wheel, alone in an environment of its own"
 scripts/check_pure_wheel.sh "$PY"

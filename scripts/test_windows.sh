@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The C++ tests, crossed for Windows by mingw-w64 and run by Wine on a private X server. A part of make test.
+# The C++ tests, crossed for Windows by mingw-w64 and run by Wine on a private X server, and a source from the screen to
+# a decoder. A part of make test.
 # KVMSTREAM_REQUIRE_WINE: installs what is missing, and fails without it; else these tests are left out then.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -10,6 +11,11 @@ elif ! has_needs windows; then
     "sudo apt-get install g++-mingw-w64-x86-64-posix wine" >&2
   exit 0
 fi
+
+need_system build test
+ensure_venv
+ensure_group build test
+install_native # its decoder looks at what the source made
 
 cmake --preset windows >/dev/null
 cmake --build --preset windows --parallel "$JOBS"
@@ -25,6 +31,8 @@ CLEANUP+=("'$wineserver' -k; '$wineserver' -w") # it writes into the prefix unti
 timeout 120 wine wineboot --init >"$prefix/log" 2>&1 ||
   die "Wine made no Windows folder within 120 s:" "$(tail -n 5 "$prefix/log")"
 status=0
+export KVMSTREAM_WINDOWS_BUILD="$ROOT/build/windows"
 timeout 300 ctest --preset windows || status=$?
 if [ "$status" -eq 124 ]; then die "the tests under Wine took more than 300 s: something hangs"; fi
-exit "$status"
+if [ "$status" -ne 0 ]; then exit "$status"; fi
+"$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_source.py

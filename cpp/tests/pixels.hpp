@@ -2,8 +2,12 @@
 // failed check.
 #pragma once
 
+#if defined(_WIN32)
+#include "base/windows.hpp"
+#else
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -22,16 +26,19 @@ namespace kvm::test {
 class GuardedBytes {
  public:
   explicit GuardedBytes(std::size_t size) : size_(size) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t page = page_size();
     const std::size_t inner = (size + page - 1) / page * page;
     mapped_ = inner + 2 * page;
-    base_ = mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base_ == MAP_FAILED) throw std::bad_alloc();
+    base_ = reserve(mapped_);
+    if (base_ == nullptr) throw std::bad_alloc();
     auto* begin = static_cast<std::uint8_t*>(base_) + page;
-    if (inner != 0 && mprotect(begin, inner, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+    if (inner != 0 && !make_usable(begin, inner)) {
+      release(base_, mapped_);
+      throw std::bad_alloc();
+    }
     data_ = begin + (inner - size);
   }
-  ~GuardedBytes() { munmap(base_, mapped_); }
+  ~GuardedBytes() { release(base_, mapped_); }
   GuardedBytes(const GuardedBytes&) = delete;
   GuardedBytes& operator=(const GuardedBytes&) = delete;
 
@@ -39,6 +46,35 @@ class GuardedBytes {
   [[nodiscard]] std::size_t size() const { return size_; }
 
  private:
+#if defined(_WIN32)
+  static std::size_t page_size() noexcept {
+    SYSTEM_INFO info{};
+    GetSystemInfo(&info);
+    return info.dwPageSize;
+  }
+  static void* reserve(std::size_t bytes) noexcept {
+    return VirtualAlloc(nullptr, bytes, MEM_RESERVE, PAGE_NOACCESS);
+  }
+  static bool make_usable(void* begin, std::size_t bytes) noexcept {
+    return VirtualAlloc(begin, bytes, MEM_COMMIT, PAGE_READWRITE) != nullptr;
+  }
+  static void release(void* base, std::size_t /*bytes*/) noexcept {
+    VirtualFree(base, 0, MEM_RELEASE);
+  }
+#else
+  static std::size_t page_size() noexcept {
+    return static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  }
+  static void* reserve(std::size_t bytes) noexcept {
+    void* base = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return base == MAP_FAILED ? nullptr : base;
+  }
+  static bool make_usable(void* begin, std::size_t bytes) noexcept {
+    return mprotect(begin, bytes, PROT_READ | PROT_WRITE) == 0;
+  }
+  static void release(void* base, std::size_t bytes) noexcept { munmap(base, bytes); }
+#endif
+
   std::size_t size_;
   std::size_t mapped_ = 0;
   void* base_ = nullptr;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
-#include "encode_support.hpp"
+#include "encode_session.hpp"
 
 namespace kvm {
 namespace {
