@@ -8,7 +8,7 @@ if [ -n "${KVMSTREAM_REQUIRE_WINE:-}" ]; then
   need_system windows
 elif ! has_needs windows; then
   printf '\033[1;33mkvmstream: NOT TESTED: the Windows code. "%s" installs what it takes\033[0m\n' \
-    "sudo apt-get install g++-mingw-w64-x86-64-posix wine" >&2
+    "sudo apt-get install g++-mingw-w64-x86-64-posix wine xvfb" >&2
   exit 0
 fi
 
@@ -32,7 +32,7 @@ timeout 120 wine wineboot --init >"$prefix/log" 2>&1 ||
   die "Wine made no Windows folder within 120 s:" "$(tail -n 5 "$prefix/log")"
 status=0
 export KVMSTREAM_WINDOWS_BUILD="$ROOT/build/windows"
-timeout 300 ctest --preset windows || status=$?
+timeout 300 ctest --preset windows --parallel "$JOBS" || status=$?
 if [ "$status" -eq 124 ]; then die "the tests under Wine took more than 300 s: something hangs"; fi
 if [ "$status" -ne 0 ]; then exit "$status"; fi
-"$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_source.py
+timeout 180 "$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_source.py

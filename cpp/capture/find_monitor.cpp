@@ -6,8 +6,10 @@ namespace kvm {
 
 const DisplayInfo* find_monitor(const std::vector<DisplayInfo>& monitors, const std::string& name) {
   if (name.empty()) {
-    return &*std::find_if(monitors.begin(), monitors.end(),
-                          [](const DisplayInfo& m) { return m.primary; });
+    const auto primary = std::find_if(monitors.begin(), monitors.end(),
+                                      [](const DisplayInfo& m) { return m.primary; });
+    if (primary != monitors.end()) return &*primary;
+    return monitors.empty() ? nullptr : &monitors.front();
   }
   for (const DisplayInfo& monitor : monitors) {
     if (monitor.id == name) return &monitor;
