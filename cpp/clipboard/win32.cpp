@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/thread_name.hpp"
+#include "base/utf_win32.hpp"
 #include "base/windows.hpp"
 
 namespace kvm {
@@ -85,19 +86,11 @@ std::wstring to_clipboard(std::string_view utf8) {
     lines.push_back(c);
     before = c;
   }
-  const int bytes = static_cast<int>(lines.size());
-  const int size = MultiByteToWideChar(CP_UTF8, 0, lines.data(), bytes, nullptr, 0);
-  std::wstring out(static_cast<std::size_t>(std::max(size, 0)), L'\0');
-  MultiByteToWideChar(CP_UTF8, 0, lines.data(), bytes, out.data(), size);
-  return out;
+  return to_utf16(lines);
 }
 
 std::string from_clipboard(std::wstring_view text) {
-  const int units = static_cast<int>(text.size());
-  const int size =
-      WideCharToMultiByte(CP_UTF8, 0, text.data(), units, nullptr, 0, nullptr, nullptr);
-  std::string out(static_cast<std::size_t>(std::max(size, 0)), '\0');
-  WideCharToMultiByte(CP_UTF8, 0, text.data(), units, out.data(), size, nullptr, nullptr);
+  std::string out = to_utf8(text);
   std::size_t to = 0;
   for (std::size_t from = 0; from < out.size(); ++from) {
     const bool line_end = out[from] == '\r' && from + 1 < out.size() && out[from + 1] == '\n';

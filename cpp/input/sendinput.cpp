@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/utf_win32.hpp"
 #include "input/absolute.hpp"
 #include "input/scan_codes.hpp"
 
@@ -92,14 +93,6 @@ INPUT release_of(INPUT press) noexcept {
   return press;
 }
 
-std::wstring utf16(std::string_view utf8) {
-  const int bytes = static_cast<int>(utf8.size());
-  const int size = MultiByteToWideChar(CP_UTF8, 0, utf8.data(), bytes, nullptr, 0);
-  std::wstring out(static_cast<std::size_t>(std::max(size, 0)), L'\0');
-  MultiByteToWideChar(CP_UTF8, 0, utf8.data(), bytes, out.data(), size);
-  return out;
-}
-
 // The code of a key that programs expect in the place of this character; 0 for none.
 constexpr unsigned key_of(wchar_t unit) noexcept {
   switch (unit) {
@@ -175,7 +168,7 @@ std::string SendInputInjector::text(std::string_view utf8) {
   }
   typematic_.stop();
   wchar_t before = 0;
-  for (const wchar_t unit : utf16(utf8)) {
+  for (const wchar_t unit : to_utf16(utf8)) {
     if (!(unit == L'\n' && before == L'\r')) {
       const unsigned code = key_of(unit);
       const INPUT press = code != 0 ? scan_press(*desktop_, *find_key(code))

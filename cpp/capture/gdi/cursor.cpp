@@ -15,13 +15,7 @@ constexpr std::uint32_t kWhite = 0xffffffffU;
 
 // 32-bit pixels, top row first; empty when it fails.
 std::vector<std::uint32_t> read_pixels(HBITMAP bitmap, int width, int height) {
-  BITMAPINFO info{};
-  info.bmiHeader.biSize = sizeof info.bmiHeader;
-  info.bmiHeader.biWidth = width;
-  info.bmiHeader.biHeight = -height;
-  info.bmiHeader.biPlanes = 1;
-  info.bmiHeader.biBitCount = 32;
-  info.bmiHeader.biCompression = BI_RGB;
+  BITMAPINFO info = bgra_rows(width, height);
   std::vector<std::uint32_t> pixels(static_cast<std::size_t>(width) *
                                     static_cast<std::size_t>(height));
   const ScreenDc dc(GetDC(nullptr));

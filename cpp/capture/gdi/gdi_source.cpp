@@ -17,13 +17,7 @@ constexpr std::int64_t kCursorEveryNs = 8 * kNsPerMs;
 constexpr std::int64_t kUnreadableRetryNs = 100 * kNsPerMs;
 
 std::shared_ptr<Canvas> make_canvas(int width, int height) {
-  BITMAPINFO info{};
-  info.bmiHeader.biSize = sizeof info.bmiHeader;
-  info.bmiHeader.biWidth = width;
-  info.bmiHeader.biHeight = -height * static_cast<int>(FramePool::kBuffers);  // top row first
-  info.bmiHeader.biPlanes = 1;
-  info.bmiHeader.biBitCount = 32;
-  info.bmiHeader.biCompression = BI_RGB;
+  const BITMAPINFO info = bgra_rows(width, height * static_cast<int>(FramePool::kBuffers));
   auto canvas = std::make_shared<Canvas>();
   void* pixels = nullptr;
   canvas->bitmap.reset(CreateDIBSection(nullptr, &info, DIB_RGB_COLORS, &pixels, nullptr, 0));

@@ -1,4 +1,4 @@
-// Ownership of GDI's objects.
+// GDI's objects with ownership, and the shape of pictures.
 #pragma once
 
 #include <memory>
@@ -20,6 +20,18 @@ struct BitmapDeleter {
 using ScreenDc = std::unique_ptr<std::remove_pointer_t<HDC>, ScreenDcDeleter>;
 using MemoryDc = std::unique_ptr<std::remove_pointer_t<HDC>, MemoryDcDeleter>;
 using Bitmap = std::unique_ptr<std::remove_pointer_t<HBITMAP>, BitmapDeleter>;
+
+// 32 bits a pixel, top row first.
+[[nodiscard]] inline BITMAPINFO bgra_rows(int width, int height) noexcept {
+  BITMAPINFO info{};
+  info.bmiHeader.biSize = sizeof info.bmiHeader;
+  info.bmiHeader.biWidth = width;
+  info.bmiHeader.biHeight = -height;  // negative: top row first
+  info.bmiHeader.biPlanes = 1;
+  info.bmiHeader.biBitCount = 32;
+  info.bmiHeader.biCompression = BI_RGB;
+  return info;
+}
 
 // Physical pixels of each monitor on this thread, whatever the process was declared for.
 class DpiAware {

@@ -5,32 +5,24 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "base/utf_win32.hpp"
 #include "capture/gdi/handles.hpp"
 
 namespace kvm::gdi {
 namespace {
-
-std::string utf8(const wchar_t* text) {
-  const int size = WideCharToMultiByte(CP_UTF8, 0, text, -1, nullptr, 0, nullptr, nullptr);
-  if (size <= 1) return {};
-  std::string out(static_cast<std::size_t>(size), '\0');
-  WideCharToMultiByte(CP_UTF8, 0, text, -1, out.data(), size, nullptr, nullptr);
-  out.pop_back();  // the terminator
-  return out;
-}
 
 BOOL CALLBACK add_monitor(HMONITOR monitor, HDC /*dc*/, LPRECT /*rect*/, LPARAM out) {
   MONITORINFOEXW facts{};
   facts.cbSize = sizeof facts;
   if (!GetMonitorInfoW(monitor, &facts)) return TRUE;  // unplugged in this moment
   DisplayInfo info;
-  info.id = utf8(facts.szDevice);
+  info.id = to_utf8(facts.szDevice);
   if (info.id.starts_with("\\\\.\\")) info.id.erase(0, 4);  // "\\.\DISPLAY1"
   info.name = info.id;
   DISPLAY_DEVICEW device{};
   device.cb = sizeof device;
   if (EnumDisplayDevicesW(facts.szDevice, 0, &device, 0) && device.DeviceString[0] != L'\0') {
-    info.name = utf8(device.DeviceString);
+    info.name = to_utf8(device.DeviceString);
   }
   const RECT& at = facts.rcMonitor;
   info.bounds = {at.left, at.top, at.right - at.left, at.bottom - at.top};

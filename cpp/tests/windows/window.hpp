@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/windows.hpp"
+#include "capture/gdi/handles.hpp"
 #include "frame/geometry.hpp"
 
 namespace kvm::test {
@@ -76,13 +77,7 @@ class Window {
   void paint(HWND window) const {
     PAINTSTRUCT paint{};
     const HDC dc = BeginPaint(window, &paint);
-    BITMAPINFO info{};
-    info.bmiHeader.biSize = sizeof info.bmiHeader;
-    info.bmiHeader.biWidth = at_.width;
-    info.bmiHeader.biHeight = -at_.height;
-    info.bmiHeader.biPlanes = 1;
-    info.bmiHeader.biBitCount = 32;
-    info.bmiHeader.biCompression = BI_RGB;
+    const BITMAPINFO info = gdi::bgra_rows(at_.width, at_.height);
     SetDIBitsToDevice(dc, 0, 0, static_cast<DWORD>(at_.width), static_cast<DWORD>(at_.height), 0, 0,
                       0, static_cast<UINT>(at_.height), pixels_.data(), &info, DIB_RGB_COLORS);
     EndPaint(window, &paint);
