@@ -9,7 +9,16 @@ from typing import Any, Final
 
 from kvmstream.errors import CaptureError
 
-__all__ = ["HardwareInput", "Input", "KeyboardInput", "MouseInput", "Point", "User32", "load"]
+__all__ = [
+    "HardwareInput",
+    "Input",
+    "KeyboardInput",
+    "MouseInput",
+    "Point",
+    "User32",
+    "load",
+    "pipe_ended",
+]
 
 _DPI_PER_MONITOR_V2: Final = -4
 _VIRTUAL_SCREEN: Final = (76, 77, 78, 79)  # SM_XVIRTUALSCREEN, Y, CX, CY
@@ -73,6 +82,21 @@ def load(name: str) -> Any:
     if sys.platform == "win32":
         return ctypes.WinDLL(name, use_last_error=True)
     raise CaptureError(f"{name} is a part of Windows, and this is {sys.platform}")
+
+
+def pipe_ended(descriptor: int) -> bool:
+    """Whether nobody is left who could write into this pipe. Raises CaptureError elsewhere than on Windows."""
+    peek = load("kernel32").PeekNamedPipe
+    peek.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, *(ctypes.c_void_p,) * 3)
+    return not peek(_os_handle(descriptor), None, 0, None, None, None)
+
+
+def _os_handle(descriptor: int) -> int:
+    if sys.platform == "win32":
+        import msvcrt
+
+        return msvcrt.get_osfhandle(descriptor)
+    return descriptor
 
 
 class User32:

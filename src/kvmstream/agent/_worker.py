@@ -25,6 +25,7 @@ from kvmstream.wire.limits import SILENCE_SECONDS
 from ._hands import Hands
 from ._pocket import Pocket
 from ._screen import Screen
+from ._win32 import pipe_ended
 from .credentials import Credential
 
 _log = logging.getLogger("kvmstream.agent")
@@ -32,6 +33,7 @@ _log = logging.getLogger("kvmstream.agent")
 _BACKOFF: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between two attempts to reach the hub
 _REFUSED_SECONDS: Final = 30.0  # between two when the hub does not want us
 _REPORT_SECONDS: Final = 1.0
+_PARENT_SECONDS: Final = 0.1  # Windows: between two looks whether the parent lives
 
 
 class Worker:
@@ -183,6 +185,27 @@ def _config_of(settings: dict[str, Any]) -> StreamConfig:
     )
 
 
+async def _parent_ended() -> None:
+    """Return at the end of standard input."""
+    if sys.platform == "win32":
+        # No read may wait there: whoever asks for the handle's type waits for it, and every library with a C runtime of
+        # its own asks while it loads, under the loader's lock. NumPy's is one.
+        while not pipe_ended(sys.stdin.fileno()):
+            await asyncio.sleep(_PARENT_SECONDS)
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait, name="kvmstream-parent", daemon=True).start()
+    await ended.wait()
+
+
 async def _main(order: dict[str, Any], out: IO[str]) -> None:
     worker = Worker(
         Credential(**order["credential"]),
@@ -191,18 +214,8 @@ async def _main(order: dict[str, Any], out: IO[str]) -> None:
         view_only=order["view_only"],
         out=out,
     )
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-
-    def wait_for_parent() -> None:
-        while sys.stdin.buffer.read(4096):
-            pass
-        with contextlib.suppress(RuntimeError):  # the loop has ended already
-            loop.call_soon_threadsafe(ended.set)
-
-    threading.Thread(target=wait_for_parent, name="kvmstream-parent", daemon=True).start()
     running = asyncio.create_task(worker.run())
-    waiting = asyncio.create_task(ended.wait())
+    waiting = asyncio.create_task(_parent_ended())
     try:
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
