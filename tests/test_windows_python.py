@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kvmstream import _paths
+from kvmstream.agent._win32 import pipe_ended
 from kvmstream.cli import agent
 
 # Modules that belong to one platform's device or display server, and are imported only there.
@@ -81,3 +82,14 @@ def test_the_startup_folder_is_in_the_roaming_profile(monkeypatch: pytest.Monkey
     monkeypatch.setenv("APPDATA", "/profile")
     assert agent.startup_folder().parts[:3] == ("/", "profile", "Microsoft")
     assert agent.startup_folder().name == "Startup"
+
+
+@pytest.mark.windows
+@pytest.mark.skipif(sys.platform != "win32", reason="needs a real Windows")
+def test_the_end_of_a_pipe_is_seen_without_reading() -> None:
+    """A read that waits would stop whatever loads a library meanwhile: NumPy's asks for standard input's type."""
+    reader, writer = os.pipe()
+    assert not pipe_ended(reader)
+    os.close(writer)
+    assert pipe_ended(reader)
+    os.close(reader)
