@@ -45,8 +45,8 @@ class Spy:
         left = self._left[of_source] + data
         if of_source and not self._greeted and len(left) >= 12:  # greeting, length of the hello
             hello = 12 + int.from_bytes(left[8:12], "big")
-            if self._greeted := len(left) >= hello:
-                left = left[hello:]
+            if len(left) >= hello:
+                self._greeted, left = True, left[hello:]
         while (self._greeted or not of_source) and len(left) >= HEADER.size:
             header = VideoHeader.unpack(left[: HEADER.size])
             if len(left) < HEADER.size + header.payload:
@@ -78,7 +78,9 @@ class Tunnel:
 
             async def serve(reader, writer, video=video) -> None:
                 self._tasks.add(asyncio.current_task())
-                with contextlib.suppress(OSError), contextlib.closing(writer):
+                # The event loop wants no cancelled task of a server.
+                quiet = contextlib.suppress(OSError, asyncio.CancelledError)
+                with quiet, contextlib.closing(writer):
                     await self._join(reader, writer, video)
 
             self._servers.append(await asyncio.start_server(serve, "127.0.0.1", 0))
@@ -116,8 +118,8 @@ async def _pump(reader, writer, see) -> None:
         await writer.drain()
 
 
-@contextlib.contextmanager
-def _source(display: str, ports: list[str], credential):
+@contextlib.asynccontextmanager
+async def _source(display: str, ports: list[str], credential):
     """stream_desktop.exe, at the tunnel."""
     process = subprocess.Popen(
         ["wine", Path(_BUILD) / "cpp/tests/windows/stream_desktop.exe", "127.0.0.1", *ports,
@@ -127,7 +129,7 @@ def _source(display: str, ports: list[str], credential):
     try:
         yield process
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert await asyncio.to_thread(process.wait, 10) == 0
     finally:
         process.kill()
         process.wait()
@@ -182,7 +184,7 @@ def test_a_hub_and_its_viewers_see_the_desktop(house, xvfb: str, tmp_path: Path)
         async with house() as it, Tunnel(it) as tunnel:
             line = str(it.hub.pairing_line("127.0.0.1"))
             credential = await asyncio.to_thread(pair, line, "win-pc")
-            with _source(xvfb, tunnel.ports, credential) as process:
+            async with _source(xvfb, tunnel.ports, credential) as process:
                 await eventually(lambda: it.hub.held["win-pc"].online, 15, "the source")
                 async with it.viewer("view") as first, it.viewer() as second:
                     async with _watching(first) as viewer:

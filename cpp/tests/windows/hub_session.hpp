@@ -5,6 +5,7 @@
 #include <winsock2.h>
 #include <ws2tcpip.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -37,11 +38,11 @@ class Line {
     wanted.ai_family = AF_INET;
     wanted.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
-    if (getaddrinfo(host.c_str(), port.c_str(), &wanted, &found) != 0)
-      throw failure("no address");
+    if (getaddrinfo(host.c_str(), port.c_str(), &wanted, &found) != 0) throw failure("no address");
     socket_ = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-    const bool connected = socket_ != INVALID_SOCKET &&
-                           connect(socket_, found->ai_addr, static_cast<int>(found->ai_addrlen)) == 0;
+    const bool connected =
+        socket_ != INVALID_SOCKET &&
+        connect(socket_, found->ai_addr, static_cast<int>(found->ai_addrlen)) == 0;
     freeaddrinfo(found);
     if (!connected) {
       const auto error = failure("no hub at " + host + ":" + port);
@@ -57,12 +58,13 @@ class Line {
   Line(const Line&) = delete;
   Line& operator=(const Line&) = delete;
 
-  // A peer that says nothing for so long is gone.
-  void end_after_silence(std::chrono::milliseconds time) {
-    set(SOL_SOCKET, SO_RCVTIMEO, static_cast<int>(time.count()));
-  }
+  // A peer that says nothing for so long is gone; before the first receive().
+  void end_after_silence(std::int64_t time_ns) { silence_ns_ = time_ns; }
   // Whoever reads or writes fails from now on.
-  void end() noexcept { shutdown(socket_, SD_BOTH); }
+  void end() noexcept {
+    ended_ = true;
+    shutdown(socket_, SD_BOTH);
+  }
 
   void send(std::span<const std::uint8_t> first, std::span<const std::uint8_t> second = {}) {
     const std::lock_guard lock(sending_);
@@ -83,6 +85,7 @@ class Line {
   [[nodiscard]] Bytes receive(std::size_t size) {
     Bytes bytes(size);
     for (std::size_t had = 0; had < size;) {
+      wait_for_bytes();
       const int got = recv(socket_, reinterpret_cast<char*>(bytes.data() + had),
                            static_cast<int>(size - had), 0);
       if (got == 0) throw std::runtime_error("the hub has closed the connection");
@@ -101,15 +104,29 @@ class Line {
  private:
   static constexpr std::size_t kLargest = 1 << 20;
   static constexpr int kSendMs = 10'000;
+  static constexpr long kLookUs = 100'000;  // between two looks whether end() was called
 
   static std::runtime_error failure(const std::string& what) {
     return std::runtime_error(what + ": Windows error " + std::to_string(WSAGetLastError()));
+  }
+  // Wine 8 ends no recv() by a shutdown() of our own.
+  void wait_for_bytes() const {
+    for (const std::int64_t since = now_ns();;) {
+      fd_set readable{};
+      FD_SET(socket_, &readable);
+      timeval time{0, kLookUs};
+      if (ended_) throw std::runtime_error("the connection was ended");
+      if (select(0, &readable, nullptr, nullptr, &time) != 0) return;
+      if (now_ns() - since > silence_ns_) throw std::runtime_error("the hub has been silent");
+    }
   }
   void set(int level, int option, int value) noexcept {
     setsockopt(socket_, level, option, reinterpret_cast<const char*>(&value), sizeof value);
   }
 
   SOCKET socket_ = INVALID_SOCKET;
+  std::int64_t silence_ns_ = INT64_MAX;
+  std::atomic<bool> ended_{false};
   std::mutex sending_;
 };
 
@@ -127,7 +144,7 @@ class HubSession {
   // Throws std::runtime_error when the hub cannot be reached or does not want us.
   HubSession(const HubAddress& hub, Pipeline& pipeline)
       : pipeline_(pipeline), control_(hub.host, hub.control_port) {
-    control_.end_after_silence(std::chrono::seconds(5));
+    control_.end_after_silence(5 * kNsPerSec);
     Packer hello("AgentHello", 6);
     hello.text("identity", hub.identity).text("secret", hub.secret).text("name", "Windows");
     hello.text("software", "kvmstream").text("backend", "native").boolean("view_only", true);
@@ -242,7 +259,7 @@ class HubSession {
       watch(message);
     } else if (name == "KeyframeWanted" && message.integer("rendition") == 0) {
       pipeline_.request_keyframe();
-    } else if (name != "Pong" && name != "Watch" && name != "KeyframeWanted") {
+    } else if (name != "Pong" && name != "Watch" && name != "KeyframeWanted" && name != "Driven") {
       throw std::runtime_error(refusal(message));
     }
   }

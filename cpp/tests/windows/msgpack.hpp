@@ -76,7 +76,8 @@ class Unpacked {
     for (std::size_t i = 0; i < pairs; ++i) {
       const Value key = value(0);
       const auto* name = std::get_if<std::string>(&key);
-      if (name == nullptr) throw std::runtime_error("a key that is no text in a message of the hub");
+      if (name == nullptr)
+        throw std::runtime_error("a key that is no text in a message of the hub");
       fields_[*name] = value(0);
     }
     if (!left_.empty()) throw std::runtime_error("bytes behind a message of the hub");

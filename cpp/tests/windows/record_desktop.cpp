@@ -66,9 +66,8 @@ int record(const char* path) {
       "%.2f, "
       "\"window\": [%d, %d, %d, %d], \"size\": [%d, %d], \"seed\": %u}\n",
       packets, pipeline.stats().capture.c_str(), pipeline.stats().encoder.c_str(),
-      moving / moving_seconds, 1000 * moving_cpu / moving, scene.x(), scene.y(),
-      test::kFirst.width, test::kFirst.height, test::kRegion.width, test::kRegion.height,
-      test::Scene::kSeed);
+      moving / moving_seconds, 1000 * moving_cpu / moving, scene.x(), scene.y(), test::kFirst.width,
+      test::kFirst.height, test::kRegion.width, test::kRegion.height, test::Scene::kSeed);
   return 0;
 }
 
