@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The C++ tests, crossed for Windows by mingw-w64 and run by Wine on a private X server, and a source from the screen to
-# a decoder. A part of make test.
+# a decoder and to a hub. A part of make test.
 # KVMSTREAM_REQUIRE_WINE: installs what is missing, and fails without it; else these tests are left out then.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -35,4 +35,4 @@ export KVMSTREAM_WINDOWS_BUILD="$ROOT/build/windows"
 timeout 300 ctest --preset windows --parallel "$JOBS" || status=$?
 if [ "$status" -eq 124 ]; then die "the tests under Wine took more than 300 s: something hangs"; fi
 if [ "$status" -ne 0 ]; then exit "$status"; fi
-timeout 180 "$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_source.py
+timeout 180 "$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_source.py tests/test_windows_hub.py

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import queue
-import re
 import subprocess
 import threading
 import time
@@ -31,7 +30,14 @@ _PYTHON = os.environ.get("KVMSTREAM_WINDOWS_PYTHON", "")
 pytestmark = pytest.mark.skipif(not _PYTHON, reason="scripts/test_windows_agent.sh runs it")
 
 _START_SECONDS = 60
-_KEY_DOWN, _KEY_UP, _CHAR, _MOUSE_MOVE, _LEFT_DOWN, _WHEEL = 0x100, 0x101, 0x102, 0x200, 0x201, 0x20A
+_KEY_DOWN, _KEY_UP, _CHAR, _MOUSE_MOVE, _LEFT_DOWN, _WHEEL = (
+    0x100,
+    0x101,
+    0x102,
+    0x200,
+    0x201,
+    0x20A,
+)
 _PAD = (100, 120, 400, 300)  # x, y, width, height
 
 
@@ -59,7 +65,11 @@ def _processes(module: str) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if module in words and "exe" in words[0] and process.environ().get("WINEPREFIX") == os.environ["WINEPREFIX"]:
+            if (
+                module in words
+                and "exe" in words[0]
+                and process.environ().get("WINEPREFIX") == os.environ["WINEPREFIX"]
+            ):
                 found.append(process)
     return found
 
@@ -97,9 +107,7 @@ class Pad(Program):
     """The window of tests/windows_pad.py, in front, and what it tells."""
 
     def __init__(self, server) -> None:
-        super().__init__(
-            server, f"Z:{Path(__file__).with_name('windows_pad.py')}", *map(str, _PAD)
-        )
+        super().__init__(server, f"Z:{Path(__file__).with_name('windows_pad.py')}", *map(str, _PAD))
         assert self.lines.get(timeout=_START_SECONDS) == "ready"
 
     def __enter__(self):
@@ -142,15 +150,14 @@ async def _agent(it, server):
 
 def test_pictures_and_input_and_clipboard(house, windows) -> None:
     async def main() -> None:
-        async with house() as it, _agent(it, windows):
-            async with it.viewer() as hub:
-                source = hub.sources["win-pc"]
-                await _see(source, windows)
-                with await asyncio.to_thread(Pad, windows) as pad:
-                    await _point(source, pad)
-                    await _type(source, pad)
-                    await _die(source, pad)
-                await _copy(source, windows)
+        async with house() as it, _agent(it, windows), it.viewer() as hub:
+            source = hub.sources["win-pc"]
+            await _see(source, windows)
+            with await asyncio.to_thread(Pad, windows) as pad:
+                await _point(source, pad)
+                await _type(source, pad)
+                await _die(source, pad)
+            await _copy(source, windows)
         await eventually(lambda: not _processes("kvmstream.agent._worker"), 10, "the worker's end")
         await eventually(lambda: not _processes("kvmstream.agent._watchdog"), 10, "the watchdog's")
 
@@ -194,16 +201,21 @@ async def _point(source, pad) -> None:
         await asyncio.to_thread(pad.until, lambda got, there=there: there in got)
     await source.mouse.click("left")
     await source.mouse.wheel(dy=-1)
-    messages = await asyncio.to_thread(pad.until, lambda got: any(kind == _WHEEL for kind, *_ in got))
+    messages = await asyncio.to_thread(
+        pad.until, lambda got: any(kind == _WHEEL for kind, *_ in got)
+    )
     assert any(kind == _LEFT_DOWN and low == 9 << 16 | 7 for kind, _, low in messages)
     assert messages[-1][1] >> 16 == 120  # away from the user
 
 
 async def _type(source, pad) -> None:
     text = "Hello, World! ÄÖÜß é € ж λ 漢字 🙂\n"
-    units = [int.from_bytes(pair, "little") for pair in re.findall(rb"..", text.replace("\n", "\r").encode("utf-16-le"), re.S)]
+    data = text.replace("\n", "\r").encode("utf-16-le")
+    units = [int.from_bytes(data[i : i + 2], "little") for i in range(0, len(data), 2)]
     await source.keyboard.type(text)
-    messages = await asyncio.to_thread(pad.until, lambda got: sum(m[0] == _CHAR for m in got) >= len(units))
+    messages = await asyncio.to_thread(
+        pad.until, lambda got: sum(m[0] == _CHAR for m in got) >= len(units)
+    )
     assert [wide for kind, wide, _ in messages if kind == _CHAR] == units
     for name in ("KeyA", "ArrowLeft", "Numpad7", "F5", "ControlRight"):
         scan = SCAN_CODES[KEYS[name]]
@@ -236,13 +248,14 @@ async def _copy(source, windows) -> None:
             command, env=windows.env, capture_output=True, text=True, timeout=10, check=False
         ).stdout
 
+    def copy(text: str) -> None:
+        command = ["xclip", "-selection", "clipboard", "-i"]
+        subprocess.run(command, env=windows.env, input=text, text=True, timeout=10, check=True)
+
     await source.request_control()
     await source.clipboard.write("Grüße\n漢🙂")
     await eventually(lambda: paste() == "Grüße\n漢🙂", 10, "the text over there")
     change = asyncio.create_task(source.clipboard.wait_change(20))
     await asyncio.sleep(0.1)
-    subprocess.run(
-        ["xclip", "-selection", "clipboard", "-i"], env=windows.env, input="von dort", text=True,
-        timeout=10, check=True,
-    )  # fmt: skip
+    await asyncio.to_thread(copy, "von dort")
     assert await change == "von dort"

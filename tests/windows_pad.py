@@ -47,14 +47,28 @@ def main() -> None:
     for name in ("TranslateMessage", "DispatchMessageW"):
         getattr(user, name).argtypes = (handle,)
     window = user.CreateWindowExW(
-        _TOPMOST, "STATIC", "", _POPUP_VISIBLE | _NOTIFY, x, y, width, height, None, None, None, None
+        _TOPMOST,
+        "STATIC",
+        "",
+        _POPUP_VISIBLE | _NOTIFY,
+        x,
+        y,
+        width,
+        height,
+        None,
+        None,
+        None,
+        None,
     )
     user.SetForegroundWindow(window)
     user.SetFocus(window)
     message = _Message()
     # The X server gives it the keyboard in its own time.
     user.SetTimer(handle(window), 1, 20, None)
-    while user.GetForegroundWindow() != window and user.GetMessageW(ctypes.byref(message), None, 0, 0) > 0:
+    while (
+        user.GetForegroundWindow() != window
+        and user.GetMessageW(ctypes.byref(message), None, 0, 0) > 0
+    ):
         user.DispatchMessageW(ctypes.byref(message))
     user.KillTimer(handle(window), 1)
     print("ready", flush=True)

@@ -187,18 +187,18 @@ def _config_of(settings: dict[str, Any]) -> StreamConfig:
 
 async def _parent_ended() -> None:
     """Return at the end of standard input."""
-    if sys.platform == "win32":
-        # No read may wait there: whoever asks for the handle's type waits for it, and every library with a C runtime of
-        # its own asks while it loads, under the loader's lock. NumPy's is one.
-        while not pipe_ended(sys.stdin.fileno()):
-            await asyncio.sleep(_PARENT_SECONDS)
-        return
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
     def wait() -> None:
-        while sys.stdin.buffer.read(4096):
-            pass
+        if sys.platform == "win32":
+            # No read may wait there: whoever asks for the handle's type waits for it, and every library with a C
+            # runtime of its own asks while it loads, under the loader's lock. NumPy's is one.
+            while not pipe_ended(sys.stdin.fileno()):
+                time.sleep(_PARENT_SECONDS)
+        else:
+            while sys.stdin.buffer.read(4096):
+                pass
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(ended.set)
 
