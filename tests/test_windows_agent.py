@@ -30,14 +30,8 @@ _PYTHON = os.environ.get("KVMSTREAM_WINDOWS_PYTHON", "")
 pytestmark = pytest.mark.skipif(not _PYTHON, reason="scripts/test_windows_agent.sh runs it")
 
 _START_SECONDS = 60
-_KEY_DOWN, _KEY_UP, _CHAR, _MOUSE_MOVE, _LEFT_DOWN, _WHEEL = (
-    0x100,
-    0x101,
-    0x102,
-    0x200,
-    0x201,
-    0x20A,
-)
+_KEY_DOWN, _KEY_UP, _CHAR = 0x100, 0x101, 0x102  # WM_…
+_MOUSE_MOVE, _LEFT_DOWN, _WHEEL = 0x200, 0x201, 0x20A
 _PAD = (100, 120, 400, 300)  # x, y, width, height
 
 

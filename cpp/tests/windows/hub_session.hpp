@@ -109,7 +109,8 @@ class Line {
   static std::runtime_error failure(const std::string& what) {
     return std::runtime_error(what + ": Windows error " + std::to_string(WSAGetLastError()));
   }
-  // Wine 8 ends no recv() by a shutdown() of our own.
+  // What a shutdown() does to a recv() that another thread is waiting in must not decide whether
+  // we end.
   void wait_for_bytes() const {
     for (const std::int64_t since = now_ns();;) {
       fd_set readable{};
