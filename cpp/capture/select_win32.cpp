@@ -1,13 +1,35 @@
 #include "base/error.hpp"
+#include "capture/dxgi/answer.hpp"
+#include "capture/dxgi/dxgi_source.hpp"
+#include "capture/dxgi/fallback_source.hpp"
+#include "capture/find_monitor.hpp"
 #include "capture/gdi/gdi_source.hpp"
 #include "capture/pattern/pattern.hpp"
 #include "capture/source.hpp"
 
 namespace kvm {
+namespace {
+
+// Why the primary monitor cannot be duplicated; empty when it can.
+std::string refusal() {
+  const auto duplicator = dxgi::system_duplicator();
+  std::vector<DisplayInfo> monitors;
+  for (const dxgi::Output& output : duplicator->outputs()) monitors.push_back(output.monitor);
+  const DisplayInfo* monitor = find_monitor(monitors, "");
+  if (monitor == nullptr) return "no graphics adapter shows a part of this desktop";
+  dxgi::Duplicated duplicated;
+  const HRESULT answer = duplicator->duplicate(monitor->id, duplicated);
+  // A stream of this process has it already: so it works.
+  return answer == S_OK || answer == E_INVALIDARG ? "" : dxgi::describe_answer(answer);
+}
+
+}  // namespace
 
 std::unique_ptr<FrameSource> make_source(const StreamConfig& config, std::shared_ptr<LogRing> log) {
   if (config.source == SourceKind::kPattern) return std::make_unique<PatternSource>();
-  return std::make_unique<gdi::GdiSource>(std::move(log));
+  return std::make_unique<dxgi::FallbackSource>(
+      std::make_unique<dxgi::DxgiSource>(log, dxgi::system_duplicator()),
+      std::make_unique<gdi::GdiSource>(log), log);
 }
 
 std::vector<CaptureInfo> list_captures(const std::string& x_display) {
@@ -17,7 +39,9 @@ std::vector<CaptureInfo> list_captures(const std::string& x_display) {
   } catch (const Error& error) {
     reason = error.what();
   }
-  return {{"gdi", reason.empty(), reason}, {"pattern", true, ""}};
+  const std::string refused = reason.empty() ? refusal() : reason;
+  return {
+      {"dxgi", refused.empty(), refused}, {"gdi", reason.empty(), reason}, {"pattern", true, ""}};
 }
 
 }  // namespace kvm

@@ -25,7 +25,8 @@ std::vector<std::uint32_t> read_pixels(HBITMAP bitmap, int width, int height) {
   return pixels;
 }
 
-// White around `inverting` pixels where there is nothing else, so that black shows on black.
+}  // namespace
+
 void add_edge(std::vector<std::uint32_t>& pixels, const std::vector<bool>& inverting, int width,
               int height) {
   for (int y = 0; y < height; ++y) {
@@ -40,8 +41,6 @@ void add_edge(std::vector<std::uint32_t>& pixels, const std::vector<bool>& inver
     }
   }
 }
-
-}  // namespace
 
 std::shared_ptr<CursorShape> read_shape(HCURSOR cursor) {
   ICONINFO info{};

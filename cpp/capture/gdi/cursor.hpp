@@ -1,7 +1,9 @@
 // The pointer by GetCursorInfo: place and shape.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/windows.hpp"
 #include "capture/source.hpp"
@@ -36,5 +38,10 @@ class Cursor {
 // Null when the cursor is gone. Pixels that invert the screen become black with a white edge: a
 // viewer draws by alpha.
 [[nodiscard]] std::shared_ptr<CursorShape> read_shape(HCURSOR cursor);
+
+// White around `inverting` pixels of a shape where there is nothing else, so that black shows on
+// black.
+void add_edge(std::vector<std::uint32_t>& pixels, const std::vector<bool>& inverting, int width,
+              int height);
 
 }  // namespace kvm::gdi

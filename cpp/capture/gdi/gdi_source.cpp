@@ -5,6 +5,7 @@
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "capture/choose_area.hpp"
 #include "capture/gdi/monitors.hpp"
 #include "convert/convert.hpp"
 
@@ -39,7 +40,7 @@ void GdiSource::open(const StreamConfig& config) {
   config_ = config;
   aware_.emplace();
   try {
-    area_ = choose_area();
+    area_ = choose();
     canvas_ = make_canvas(area_.width, area_.height);
   } catch (...) {
     close();
@@ -60,49 +61,23 @@ void GdiSource::close() {
   unreadable_ = false;
 }
 
-Rect GdiSource::choose_area() {
-  const std::vector<DisplayInfo> monitors = list_displays("");
-  const DisplayInfo* monitor = find_monitor(monitors, config_.display);
-  if (monitor == nullptr && opened_before_) {
-    // Unplugged while streaming: show the primary one until it comes back.
-    monitor = find_monitor(monitors, "");
-    log_->add(
-        LogLevel::kWarning, "capture.gdi",
-        "monitor '" + config_.display + "' is gone; showing " + monitor->id + " until it returns");
+Rect GdiSource::choose() {
+  ChosenArea chosen = choose_area(list_displays(""), config_.display, config_.region,
+                                  opened_before_, "this desktop");
+  if (chosen.stands_in) {
+    log_->add(LogLevel::kWarning, "capture.gdi",
+              "monitor '" + config_.display + "' is gone; showing " + chosen.monitor.id +
+                  " until it returns");
   }
-  if (monitor == nullptr) {
-    throw Error(ErrorKind::kCapture, "this desktop has no monitor '" + config_.display +
-                                         "'; it has " + describe(monitors));
-  }
-  if (!config_.region) return monitor->bounds;
-  Rect wanted = *config_.region;
-  wanted.x += monitor->bounds.x;
-  wanted.y += monitor->bounds.y;
-  const Rect inside = intersect(wanted, monitor->bounds);
-  if (inside.empty() || (inside != wanted && !opened_before_)) {
-    const Rect& r = *config_.region;
-    throw Error(ErrorKind::kConfig, "region = (" + std::to_string(r.x) + ", " +
-                                        std::to_string(r.y) + ", " + std::to_string(r.width) +
-                                        ", " + std::to_string(r.height) +
-                                        "): does not fit into monitor " + describe({*monitor}));
-  }
-  return inside;  // cut where the monitor became smaller while streaming
+  return chosen.area;
 }
 
 std::optional<std::string> GdiSource::geometry_change() {
   const std::vector<DisplayInfo> monitors = list_monitors();
   // None for a moment while a mode changes or a session is switched.
   if (monitors.empty()) return std::nullopt;
-  const DisplayInfo* monitor = find_monitor(monitors, config_.display);
-  if (monitor == nullptr) monitor = find_monitor(monitors, "");
-  Rect now = monitor->bounds;
-  if (config_.region) {
-    Rect wanted = *config_.region;
-    wanted.x += now.x;
-    wanted.y += now.y;
-    now = intersect(wanted, now);
-  }
-  if (now == area_) return std::nullopt;
+  if (choose_area(monitors, config_.display, config_.region, true, "").area == area_)
+    return std::nullopt;
   return "monitors are now " + describe(monitors);
 }
 

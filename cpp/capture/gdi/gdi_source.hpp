@@ -36,7 +36,7 @@ class GdiSource final : public FrameSource {
   void close() override;
 
  private:
-  [[nodiscard]] Rect choose_area();
+  [[nodiscard]] Rect choose();
   [[nodiscard]] std::optional<std::string> geometry_change();
   [[nodiscard]] std::optional<CursorUpdate> cursor_change();
   // Empty when nothing changed, no buffer is free, or the screen cannot be read at this moment.

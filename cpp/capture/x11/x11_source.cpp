@@ -7,6 +7,7 @@
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "capture/choose_area.hpp"
 #include "capture/x11/monitors.hpp"
 
 namespace kvm::x11 {
@@ -48,7 +49,7 @@ void X11Source::open(const StreamConfig& config) {
   connection_ = std::move(connection);
   try {
     select_events();
-    area_ = choose_area();
+    area_ = choose();
     reader_ = std::make_unique<Reader>(*connection_, area_);
     if (config_.cursor != CursorMode::kHidden) cursor_ = std::make_unique<Cursor>(*connection_);
     start_damage();
@@ -148,34 +149,16 @@ void X11Source::start_damage() {
   if (error) damage_id_ = 0;
 }
 
-Rect X11Source::choose_area() {
-  const std::vector<DisplayInfo> monitors = list_monitors(*connection_);
+Rect X11Source::choose() {
   const std::string wanted = parse_display(config_.display).monitor;
-  const DisplayInfo* monitor = find_monitor(monitors, wanted);
-  if (monitor == nullptr && opened_before_) {
-    // Unplugged while streaming: show the primary one until it comes back.
-    monitor = find_monitor(monitors, "");
-    log_->add(LogLevel::kWarning, "capture.x11",
-              "monitor '" + wanted + "' is gone; showing " + monitor->id + " until it returns");
+  const ChosenArea chosen = choose_area(list_monitors(*connection_), wanted, config_.region,
+                                        opened_before_, "X server " + connection_->server());
+  if (chosen.stands_in) {
+    log_->add(
+        LogLevel::kWarning, "capture.x11",
+        "monitor '" + wanted + "' is gone; showing " + chosen.monitor.id + " until it returns");
   }
-  if (monitor == nullptr) {
-    throw Error(ErrorKind::kConfig, "display = '" + config_.display + "': X server " +
-                                        connection_->server() + " has no monitor '" + wanted +
-                                        "'; it has " + describe(monitors));
-  }
-  if (!config_.region) return monitor->bounds;
-  const Rect& want = *config_.region;
-  const Rect in_root{monitor->bounds.x + want.x, monitor->bounds.y + want.y, want.width,
-                     want.height};
-  const Rect area = intersect(in_root, monitor->bounds);
-  if (area == in_root || (opened_before_ && !area.empty())) return area;
-  if (opened_before_) return monitor->bounds;
-  throw Error(ErrorKind::kConfig, "region = (" + std::to_string(want.x) + ", " +
-                                      std::to_string(want.y) + ", " + std::to_string(want.width) +
-                                      ", " + std::to_string(want.height) +
-                                      ") reaches outside display " + monitor->id + ", which is " +
-                                      std::to_string(monitor->bounds.width) + "x" +
-                                      std::to_string(monitor->bounds.height));
+  return chosen.area;
 }
 
 void X11Source::note_damage(const Rect& rect) {
@@ -210,7 +193,7 @@ std::optional<std::string> X11Source::geometry_change() {
   if (!geometry_dirty_) return std::nullopt;
   geometry_dirty_ = false;
   const std::vector<DisplayInfo> monitors = list_monitors(*connection_);
-  const Rect now = choose_area();
+  const Rect now = choose();
   if (now == area_) return std::nullopt;
   return "monitors are now " + describe(monitors);
 }

@@ -37,7 +37,7 @@ class X11Source final : public FrameSource {
   void stop_damage();
   // After each capture: whether damage is worth its price.
   void weigh_damage(bool was_waiting, const TileMap& changed);
-  [[nodiscard]] Rect choose_area();
+  [[nodiscard]] Rect choose();
   void drain_events();
   void handle(const xcb_generic_event_t& event);
   void note_damage(const Rect& rect);

@@ -64,7 +64,7 @@ void wait_until_still(FrameSource& source) {
 
 }  // namespace
 
-TEST_CASE("the desktop has a primary monitor, and captures name gdi first") {
+TEST_CASE("the desktop has a primary monitor, and captures name dxgi first") {
   const auto monitors = list_displays("");
   REQUIRE(!monitors.empty());
   CHECK(std::count_if(monitors.begin(), monitors.end(), [](const auto& m) { return m.primary; }) ==
@@ -72,9 +72,12 @@ TEST_CASE("the desktop has a primary monitor, and captures name gdi first") {
   CHECK(!monitors.front().bounds.empty());
   CHECK(monitors.front().id.find('\\') == std::string::npos);
   const auto captures = list_captures("");
-  REQUIRE(captures.size() == 2);
-  CHECK(captures[0].name == "gdi");
-  CHECK(captures[0].available);
+  REQUIRE(captures.size() == 3);
+  CHECK(captures[0].name == "dxgi");
+  // Wine 8 has the devices and outputs, but no duplication.
+  CHECK(captures[0].available == captures[0].reason.empty());
+  CHECK(captures[1].name == "gdi");
+  CHECK(captures[1].available);
 }
 
 TEST_CASE("a window's pixels are captured exactly, at odd sizes too") {

@@ -1,0 +1,301 @@
+#include "capture/dxgi/dxgi_source.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "capture/dxgi/answer.hpp"
+#include "convert/convert.hpp"
+
+namespace kvm::dxgi {
+namespace {
+
+constexpr std::int64_t kOutputsEveryNs = 100 * kNsPerMs;
+// A wait in DXGI cannot be ended from outside, and wake() must not take long.
+constexpr std::int64_t kAcquireNs = 40 * kNsPerMs;
+// After a time-out the next call would take the device's lock at once again, from under whoever
+// draws.
+constexpr std::int64_t kRestNs = 10 * kNsPerMs;
+constexpr std::int64_t kRetryNs = 100 * kNsPerMs;
+constexpr std::int64_t kGiveUpNs = 10 * kNsPerSec;
+// An idle desktop presents nothing: then what a duplication begins with is the picture. Black is
+// more likely no picture yet.
+constexpr std::int64_t kIdleNs = 300 * kNsPerMs;
+constexpr std::int64_t kIdleBlackNs = kNsPerSec;
+constexpr int kOpenAttempts = 3;
+constexpr std::int64_t kOpenRetryNs = 30 * kNsPerMs;
+
+// Of QueryPerformanceCounter, which now_ns() counts by as well.
+std::int64_t counter_ns(const LARGE_INTEGER& counter) noexcept {
+  LARGE_INTEGER frequency{};
+  QueryPerformanceFrequency(&frequency);
+  const std::int64_t whole = counter.QuadPart / frequency.QuadPart;
+  const std::int64_t rest = counter.QuadPart % frequency.QuadPart;
+  return whole * kNsPerSec + rest * kNsPerSec / frequency.QuadPart;
+}
+
+}  // namespace
+
+std::string DxgiSource::description() const {
+  return held_.output.hdr ? "dxgi (Desktop Duplication, HDR shown as SDR)"
+                          : "dxgi (Desktop Duplication)";
+}
+
+ChosenArea DxgiSource::choose(bool say) const {
+  std::vector<DisplayInfo> monitors;
+  for (Output& output : duplicator_->outputs()) monitors.push_back(std::move(output.monitor));
+  ChosenArea chosen =
+      choose_area(monitors, config_.display, config_.region, opened_before_, "this desktop");
+  if (say && chosen.stands_in) {
+    log_->add(LogLevel::kWarning, "capture.dxgi",
+              "monitor '" + config_.display + "' is gone; showing " + chosen.monitor.id +
+                  " until it returns");
+  }
+  chosen.area.x -= chosen.monitor.bounds.x;
+  chosen.area.y -= chosen.monitor.bounds.y;
+  return chosen;
+}
+
+void DxgiSource::open(const StreamConfig& config) {
+  close();
+  config_ = config;
+  const ChosenArea chosen = choose(true);
+  monitor_ = chosen.monitor.id;
+  monitor_bounds_ = chosen.monitor.bounds;
+  area_ = chosen.area;
+  HRESULT answer = attach();
+  for (int attempt = 1; answer != S_OK && attempt < kOpenAttempts; ++attempt) {
+    if (!passes(answer)) break;
+    wake_.wait(-1, now_ns() + kOpenRetryNs);
+    answer = attach();
+  }
+  if (answer != S_OK) {
+    close();
+    throw Error(ErrorKind::kCapture,
+                "monitor " + monitor_ + " cannot be duplicated: " + describe_answer(answer));
+  }
+  const auto picture =
+      static_cast<std::size_t>(area_.width) * static_cast<std::size_t>(area_.height) * 4;
+  auto memory = std::make_shared<std::vector<std::uint8_t>>(picture * FramePool::kBuffers);
+  std::uint8_t* pixels = memory->data();
+  pool_.emplace(area_.width, area_.height, pixels, std::move(memory));
+  picture_ = DesktopPicture(area_);
+  damage_ = TileMap(area_.width, area_.height);
+  opened_before_ = true;
+}
+
+void DxgiSource::close() {
+  detach();
+  pool_.reset();
+  picture_ = {};
+  pointer_ = {};
+  has_picture_ = pointer_news_ = secure_desktop_ = protected_told_ = false;
+  next_check_ns_ = next_attach_ns_ = failing_since_ns_ = damaged_ns_ = 0;
+}
+
+HRESULT DxgiSource::attach() {
+  detach();
+  Duplicated found;
+  const HRESULT answer = duplicator_->duplicate(monitor_, found);
+  if (answer != S_OK) return answer;
+  held_ = std::move(found);
+  reader_.emplace(held_);
+  fresh_ = true;
+  attached_ns_ = now_ns();
+  return S_OK;
+}
+
+void DxgiSource::detach() {
+  release_frame();
+  reader_.reset();
+  held_ = {};
+  fresh_ = fetched_ = false;
+  rest_until_ns_ = 0;
+}
+
+void DxgiSource::release_frame() {
+  if (std::exchange(holds_frame_, false)) held_.duplication->ReleaseFrame();
+}
+
+SourceEvent DxgiSource::wait(std::int64_t not_before_ns, std::int64_t deadline_ns) {
+  for (bool looked = false;; looked = true) {
+    const std::int64_t now = now_ns();
+    if (auto event = check_outputs(now)) return std::move(*event);
+    if (std::exchange(pointer_news_, false)) return pointer_.metadata(area_);
+    if (wants_frame() && now >= not_before_ns) {
+      if (auto frame = publish()) return std::move(*frame);
+    }
+    if (wake_.wait(-1, 0) || (looked && now >= deadline_ns)) return Timeout{};
+    std::int64_t until = deadline_ns;
+    if (wants_frame()) {
+      // In time for it, or soon again where consumers hold every buffer.
+      until = std::min(until, now < not_before_ns ? not_before_ns : now + kNsPerMs);
+    }
+    if (!held_.duplication && now >= next_attach_ns_) {
+      if (auto event = attach_again(now)) return std::move(*event);
+    } else if (held_.duplication && now >= rest_until_ns_) {
+      acquire(std::min(until, now + kAcquireNs));
+    } else {
+      const std::int64_t next = held_.duplication ? rest_until_ns_ : next_attach_ns_;
+      if (wake_.wait(-1, std::min(until, next))) return Timeout{};
+    }
+  }
+}
+
+std::optional<SourceEvent> DxgiSource::check_outputs(std::int64_t now) {
+  if (now < next_check_ns_) return std::nullopt;
+  next_check_ns_ = now + kOutputsEveryNs;
+  if (duplicator_->is_current()) return std::nullopt;
+  ChosenArea chosen;
+  try {
+    chosen = choose(false);
+  } catch (const Error&) {
+    return std::nullopt;  // no output for a moment: a mode changes, or a session is switched
+  }
+  if (chosen.monitor.id == monitor_ && chosen.monitor.bounds == monitor_bounds_ &&
+      chosen.area == area_)
+    return std::nullopt;
+  return GeometryChanged{"monitors are now " + describe({chosen.monitor})};
+}
+
+std::optional<SourceEvent> DxgiSource::attach_again(std::int64_t now) {
+  next_attach_ns_ = now + kRetryNs;
+  const HRESULT answer = attach();
+  if (answer != S_OK) return failed_to_attach(answer, now);
+  failing_since_ns_ = 0;
+  if (std::exchange(secure_desktop_, false))
+    log_->add(LogLevel::kInfo, "capture.dxgi", "the user's desktop is back");
+  const Rect& bounds = held_.output.monitor.bounds;
+  if (bounds == monitor_bounds_) return std::nullopt;
+  if (bounds.width == monitor_bounds_.width && bounds.height == monitor_bounds_.height) {
+    monitor_bounds_ = bounds;  // only moved on the desktop
+    return std::nullopt;
+  }
+  detach();
+  return GeometryChanged{"monitors are now " + describe({held_.output.monitor})};
+}
+
+std::optional<SourceEvent> DxgiSource::failed_to_attach(HRESULT why, std::int64_t now) {
+  if (why == E_ACCESSDENIED) {
+    failing_since_ns_ = 0;
+    if (!std::exchange(secure_desktop_, true)) {
+      log_->add(LogLevel::kWarning, "capture.dxgi",
+                "Windows shows a secure desktop (lock screen or UAC prompt), which only the system "
+                "may capture; the last picture stays until the user's own is back");
+    }
+    return std::nullopt;
+  }
+  if (failing_since_ns_ == 0) failing_since_ns_ = now;
+  if (now - failing_since_ns_ < kGiveUpNs) return std::nullopt;
+  failing_since_ns_ = now;
+  return SourceLost{"monitor " + monitor_ + " has not been available to Desktop Duplication for " +
+                        std::to_string(kGiveUpNs / kNsPerSec) + " s: " + describe_answer(why),
+                    true};
+}
+
+void DxgiSource::acquire(std::int64_t until) {
+  const std::int64_t left = until - now_ns();
+  const auto milliseconds =
+      static_cast<UINT>(std::max<std::int64_t>(0, (left + kNsPerMs - 1) / kNsPerMs));
+  release_frame();
+  DXGI_OUTDUPL_FRAME_INFO info{};
+  ComPtr<IDXGIResource> resource;
+  const HRESULT answer = held_.duplication->AcquireNextFrame(milliseconds, &info, resource.put());
+  if (answer == DXGI_ERROR_WAIT_TIMEOUT) {
+    if (milliseconds != 0) rest_until_ns_ = now_ns() + kRestNs;
+    if (fresh_ && fetched_) settle_for_old_picture();
+    return;
+  }
+  if (answer != S_OK) {  // WAIT_ABANDONED looks like a success
+    detach();
+    next_attach_ns_ = 0;
+    return;
+  }
+  holds_frame_ = true;
+  if (info.ProtectedContentMaskedOut && !std::exchange(protected_told_, true)) {
+    log_->add(LogLevel::kWarning, "capture.dxgi",
+              "Windows blacks out protected content (films under DRM, windows that refuse to be "
+              "captured)");
+  }
+  take_pointer(info);
+  if (const ComPtr<ID3D11Texture2D> surface = resource.as<ID3D11Texture2D>())
+    take(info, surface.get());
+}
+
+void DxgiSource::take(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surface) {
+  bool right = true;
+  if (fresh_ && info.LastPresentTime.QuadPart == 0) {
+    const Rect all[] = {area_};
+    right = fetched_ = reader_->fetch(surface, all);
+  } else if (info.LastPresentTime.QuadPart != 0) {
+    right = std::exchange(fresh_, false)
+                ? picture_.replace(surface, *reader_, damage_)
+                : picture_.apply(info, *held_.duplication, surface, *reader_, damage_);
+    has_picture_ = has_picture_ || right;
+    if (damage_.any()) note_damage(counter_ns(info.LastPresentTime));
+  }
+  if (right) return;
+  detach();  // and all of it again from a new duplication
+  next_attach_ns_ = 0;
+}
+
+void DxgiSource::settle_for_old_picture() {
+  const std::int64_t age = now_ns() - attached_ns_;
+  if (age < kIdleNs) return;
+  const std::optional<bool> black = reader_->is_black(area_);
+  if (black == std::optional(true) && (has_picture_ || age < kIdleBlackNs)) return;
+  if (black && picture_.replace(nullptr, *reader_, damage_)) {
+    fresh_ = false;
+    has_picture_ = true;
+    note_damage(now_ns());
+  } else {
+    detach();
+    next_attach_ns_ = 0;
+  }
+}
+
+void DxgiSource::take_pointer(const DXGI_OUTDUPL_FRAME_INFO& info) {
+  const Rect before = pointer_.bounds();
+  const bool was_visible = pointer_.metadata(area_).visible;
+  if (!pointer_.update(info, *held_.duplication) || config_.cursor == CursorMode::kHidden) return;
+  if (config_.cursor == CursorMode::kMetadata) {
+    pointer_news_ = pointer_news_ || was_visible || pointer_.metadata(area_).visible;
+    return;
+  }
+  damage_.add(in_area(before));
+  damage_.add(in_area(pointer_.bounds()));
+  if (damage_.any()) note_damage(counter_ns(info.LastMouseUpdateTime));
+}
+
+void DxgiSource::note_damage(std::int64_t when_ns) {
+  if (damaged_ns_ != 0) return;
+  // Nothing waits longer than that in Windows.
+  const std::int64_t now = now_ns();
+  damaged_ns_ = when_ns <= now && when_ns > now - kNsPerSec ? when_ns : now;
+}
+
+std::optional<Frame> DxgiSource::publish() {
+  FramePool::Buffer* buffer = pool_->free_buffer();
+  if (buffer == nullptr) return std::nullopt;
+  TileMap wanted = buffer->stale;
+  wanted.merge(damage_);
+  const bool draws = config_.cursor == CursorMode::kEmbedded;
+  if (draws) wanted.add(in_area(pointer_.bounds()));  // it is drawn once on what is below it
+  copy_tiles(picture_.planes(), buffer->planes, wanted);
+  if (draws) pointer_.draw(buffer->planes, area_);
+  TileMap changed = std::exchange(damage_, TileMap(area_.width, area_.height));
+  const std::int64_t damaged = std::exchange(damaged_ns_, 0);
+  if (pool_->newest() == nullptr) {
+    changed.set_all();
+  } else {
+    trim_equal_tiles(pool_->newest()->planes, buffer->planes, changed);
+    if (!changed.any()) return std::nullopt;
+  }
+  Frame frame = pool_->publish(*buffer, std::move(changed));
+  frame.times.damaged = damaged;
+  frame.times.captured = now_ns();
+  return frame;
+}
+
+}  // namespace kvm::dxgi

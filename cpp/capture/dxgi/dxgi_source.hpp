@@ -1,0 +1,92 @@
+// Captures a monitor (or a region of it) of a Windows desktop by Desktop Duplication, which hands
+// out each new picture together with what moved and what is new in it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/log.hpp"
+#include "base/wake_event.hpp"
+#include "capture/choose_area.hpp"
+#include "capture/dxgi/desktop_picture.hpp"
+#include "capture/dxgi/duplicator.hpp"
+#include "capture/dxgi/pointer.hpp"
+#include "capture/frame_pool.hpp"
+#include "capture/source.hpp"
+
+namespace kvm::dxgi {
+
+class DxgiSource final : public FrameSource {
+ public:
+  DxgiSource(std::shared_ptr<LogRing> log, std::unique_ptr<Duplicator> duplicator)
+      : log_(std::move(log)), duplicator_(std::move(duplicator)) {}
+  ~DxgiSource() override { DxgiSource::close(); }
+
+  [[nodiscard]] std::string description() const override;
+  void open(const StreamConfig& config) override;
+  [[nodiscard]] int width() const override { return area_.width; }
+  [[nodiscard]] int height() const override { return area_.height; }
+  [[nodiscard]] SourceEvent wait(std::int64_t not_before_ns, std::int64_t deadline_ns) override;
+  void wake() override { wake_.set(); }
+  void close() override;
+
+ private:
+  // Which monitor and what of it; the latter from the monitor's corner.
+  [[nodiscard]] ChosenArea choose(bool say) const;
+  [[nodiscard]] HRESULT attach();
+  void detach();
+  void release_frame();
+
+  [[nodiscard]] bool wants_frame() const noexcept { return has_picture_ && damage_.any(); }
+  [[nodiscard]] Rect in_area(const Rect& r) const noexcept {
+    return {r.x - area_.x, r.y - area_.y, r.width, r.height};
+  }
+
+  // What wait() does once; nothing when it should go on.
+  [[nodiscard]] std::optional<SourceEvent> check_outputs(std::int64_t now);
+  [[nodiscard]] std::optional<SourceEvent> attach_again(std::int64_t now);
+  [[nodiscard]] std::optional<SourceEvent> failed_to_attach(HRESULT why, std::int64_t now);
+  void acquire(std::int64_t until);
+  void take(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surface);
+  void take_first(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surface);
+  void settle_for_old_picture();
+  void take_pointer(const DXGI_OUTDUPL_FRAME_INFO& info);
+  void note_damage(std::int64_t when_ns);
+  [[nodiscard]] std::optional<Frame> publish();
+
+  std::shared_ptr<LogRing> log_;
+  std::unique_ptr<Duplicator> duplicator_;
+  WakeEvent wake_;
+  StreamConfig config_;
+  std::string monitor_;  // its id
+  Rect monitor_bounds_;  // on the desktop
+  Rect area_;            // of the monitor, from its corner
+  bool opened_before_ = false;
+
+  // Goes with a duplication.
+  Duplicated held_;
+  std::optional<SurfaceReader> reader_;
+  bool holds_frame_ = false;
+  bool fresh_ = false;    // nothing new was presented yet
+  bool fetched_ = false;  // what it began with
+  std::int64_t attached_ns_ = 0;
+
+  DesktopPicture picture_;
+  bool has_picture_ = false;
+  Pointer pointer_;
+  bool pointer_news_ = false;  // to be told
+  TileMap damage_;             // of the picture and of a drawn pointer, since the last frame
+  std::int64_t damaged_ns_ = 0;
+  std::optional<FramePool> pool_;
+
+  std::int64_t rest_until_ns_ = 0;
+  std::int64_t next_check_ns_ = 0;   // of the outputs
+  std::int64_t next_attach_ns_ = 0;  // while there is no duplication
+  std::int64_t failing_since_ns_ = 0;
+  bool secure_desktop_ = false;  // told already
+  bool protected_told_ = false;
+};
+
+}  // namespace kvm::dxgi
