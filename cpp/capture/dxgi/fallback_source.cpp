@@ -3,14 +3,27 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/clock.hpp"
 #include "base/error.hpp"
 #include "base/windows.hpp"
 
 namespace kvm::dxgi {
 namespace {
 
-constexpr std::int64_t kRetryNs = 5 * kNsPerSec;
+// A screen that goes to sleep shows nothing to whoever watches it. Windows keeps this per thread,
+// and a stream that is reconfigured has its new source open before it closes the old one.
+thread_local int keep_awake = 0;
+thread_local EXECUTION_STATE state_before = 0;
+
+void begin_awake() {
+  if (keep_awake++ == 0)
+    state_before = SetThreadExecutionState(ES_CONTINUOUS | ES_DISPLAY_REQUIRED);
+}
+
+void end_awake() {
+  // Nothing was begun by another thread that destroys a source; its own state ended with it.
+  if (keep_awake > 0 && --keep_awake == 0 && state_before != 0)
+    SetThreadExecutionState(state_before);
+}
 
 }  // namespace
 
@@ -24,16 +37,16 @@ void FallbackSource::open(const StreamConfig& config) {
   if (!on_second_ && !open_first()) switch_over(true, why_);
   if (on_second_) {
     second_->open(config_);
-    next_try_ns_ = now_ns() + kRetryNs;
+    next_try_ns_ = now_ns() + retry_ns_;
   }
-  // A screen that goes to sleep shows nothing to whoever watches it.
-  awake_before_ = SetThreadExecutionState(ES_CONTINUOUS | ES_DISPLAY_REQUIRED);
+  keeps_awake_ = true;
+  begin_awake();
 }
 
 void FallbackSource::close() {
   first_->close();
   second_->close();
-  if (const auto before = std::exchange(awake_before_, 0UL)) SetThreadExecutionState(before);
+  if (std::exchange(keeps_awake_, false)) end_awake();
 }
 
 bool FallbackSource::open_first() {
@@ -77,15 +90,16 @@ SourceEvent FallbackSource::wait(std::int64_t not_before_ns, std::int64_t deadli
   }
   for (;;) {
     if (now_ns() >= next_try_ns_) {
-      next_try_ns_ = now_ns() + kRetryNs;
+      next_try_ns_ = now_ns() + retry_ns_;
       if (first_works_again()) {
         switch_over(false, "Desktop Duplication works again");
         return GeometryChanged{"the way to read the screen changes"};
       }
     }
     SourceEvent event = second_->wait(not_before_ns, std::min(deadline_ns, next_try_ns_));
-    if (!std::holds_alternative<Timeout>(event) || now_ns() < next_try_ns_ ||
-        now_ns() >= deadline_ns)
+    const std::int64_t now = now_ns();
+    if (woken_.exchange(false) || !std::holds_alternative<Timeout>(event) || now < next_try_ns_ ||
+        now >= deadline_ns)
       return event;
   }
 }
