@@ -197,17 +197,31 @@ TEST_CASE("losses one after the other, with changes in between") {
   check_recovers(stage);
 }
 
-TEST_CASE("loss that never ends is given up, and said why") {
+TEST_CASE("loss that never ends is given up after 10 s, and said why; a secure desktop never is") {
   Stage stage;
-  stage.begin();
-  stage.output.refuse(DXGI_ERROR_UNSUPPORTED, INT_MAX);
-  stage.output.lose(DXGI_ERROR_ACCESS_LOST);
-  const std::int64_t until = now_ns() + 20 * kNsPerSec;
-  while (now_ns() < until && stage.viewer.losses.empty()) stage.viewer.look(100 * kNsPerMs);
+  Stage locked;
+  for (Stage* each : {&stage, &locked}) {
+    each->begin();
+    each->output.refuse(each == &locked ? E_ACCESSDENIED : DXGI_ERROR_UNSUPPORTED, INT_MAX);
+    each->output.lose(DXGI_ERROR_ACCESS_LOST);
+  }
+  const std::int64_t lost = now_ns();
+  while (now_ns() - lost < 20 * kNsPerSec && stage.viewer.losses.empty()) {
+    stage.viewer.look(50 * kNsPerMs);
+    locked.viewer.look(50 * kNsPerMs);
+  }
   REQUIRE(!stage.viewer.losses.empty());
+  CHECK(now_ns() - lost >= 9 * kNsPerSec);
   CHECK(stage.viewer.losses.front().reason.size() > 10);
   stage.source.close();
   CHECK(stage.desktop->live() == 0);
+
+  const std::int64_t longer = now_ns() + kNsPerSec;
+  while (now_ns() < longer) locked.viewer.look(50 * kNsPerMs);
+  CHECK(locked.viewer.losses.empty());
+  CHECK(locked.viewer.opened() == 1);
+  locked.output.refuse(S_OK, 0);
+  check_recovers(locked);
 }
 
 TEST_CASE("no desktop, no such monitor, a region outside: refused with what there is") {
