@@ -2,7 +2,11 @@
 find_package(Threads REQUIRED)
 
 if(WIN32)  # neither FFmpeg nor X there yet
-  include(HighwayHeaders)
+  if(CMAKE_CROSSCOMPILING)
+    include(HighwayHeaders)
+  else()
+    include(WindowsPackages)
+  endif()
   return()
 endif()
 find_package(PkgConfig QUIET)

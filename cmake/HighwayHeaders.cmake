@@ -1,5 +1,6 @@
 # Highway by its headers alone, with one instruction set instead of a choice at run time: for targets that the
 # system has no built libhwy for. Also sets KVM_HOST_INCLUDE for other header-only libraries of the build machine.
+# DOCTEST_INCLUDE is set when tests are built.
 find_path(KVM_HOST_INCLUDE hwy/highway.h PATHS /usr/include /usr/local/include NO_DEFAULT_PATH)
 if(NOT KVM_HOST_INCLUDE)
   kvm_missing("Google Highway (hwy/highway.h)" "libhwy-dev" "highway-devel")
@@ -19,3 +20,7 @@ if(NOT MSVC)
   target_compile_options(kvm_highway INTERFACE -mssse3)
 endif()
 set(KVM_HIGHWAY kvm_highway)
+if(KVMSTREAM_BUILD_TESTS)
+  kvm_host_headers(doctest)
+  set(DOCTEST_INCLUDE "${CMAKE_BINARY_DIR}/host-include/doctest")
+endif()

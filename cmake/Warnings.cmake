@@ -1,7 +1,12 @@
 # kvm_target(<target>): the warnings, visibility and sanitizers that all our own code is compiled with.
 function(kvm_target target)
   if(MSVC)
-    target_compile_options(${target} PRIVATE /W4 $<$<BOOL:${KVMSTREAM_WERROR}>:/WX>)
+    # The sources are UTF-8, whatever the user's code page. C4324: padding that alignas() asks for.
+    target_compile_options(${target} PRIVATE /W4 /wd4324 /permissive- /utf-8 /Zc:__cplusplus
+                                             $<$<BOOL:${KVMSTREAM_WERROR}>:/WX>)
+    # Python's process may hold an older msvcp140.dll, whose mutexes a constexpr constructor does not suit: without
+    # this, std::mutex::lock() would crash there.
+    target_compile_definitions(${target} PRIVATE _DISABLE_CONSTEXPR_MUTEX_CONSTRUCTOR)
   else()
     target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
                                              $<$<BOOL:${KVMSTREAM_WERROR}>:-Werror>)

@@ -9,7 +9,9 @@ if(NOT _kvm_mingw_cxx)
 endif()
 set(CMAKE_CXX_COMPILER "${_kvm_mingw_cxx}")
 find_program(CMAKE_RC_COMPILER x86_64-w64-mingw32-windres)
-set(CMAKE_EXE_LINKER_FLAGS_INIT "-static")  # a test must not look for GCC's DLLs
+# Neither a test nor the module must look for GCC's DLLs.
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-static")
+set(CMAKE_MODULE_LINKER_FLAGS_INIT "-static")
 set(CMAKE_CROSSCOMPILING_EMULATOR wine)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)

@@ -174,7 +174,7 @@ async def _see(source, windows) -> None:
                     units += 1
         seconds = time.monotonic() - began
         figures = f"{units / seconds:.1f} fps, {1000 * (_worker_cpu() - spent) / units:.1f} ms"
-        print(f"the fallback under Wine at 1024x768: {figures} of CPU a frame")
+        print(f"the agent's worker under Wine at 1024x768: {figures} of CPU a frame")
         deadline = time.monotonic() + 10
         while picture[100, 300, 0] < 240:
             assert time.monotonic() < deadline

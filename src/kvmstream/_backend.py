@@ -131,10 +131,15 @@ class Choice:
 
 
 _MODULES = {"native": "kvmstream._core", "python": "kvmstream._fallback"}
+_BUILD = "pip install --force-reinstall --no-deps --no-cache-dir --no-binary kvmstream kvmstream"
+_HOW = (
+    'Visual Studio\'s Build Tools with "Desktop development with C++", set KVMSTREAM_REQUIRE_NATIVE=1 and run: '
+    if sys.platform == "win32"
+    else "a C++20 compiler and the development packages of FFmpeg and libxcb, then run: KVMSTREAM_REQUIRE_NATIVE=1 "
+)
 _PURE_WHEEL = (
-    "the wheel is pure Python: this installation has no native core. To build one, install a C++20 compiler and the "
-    "development packages of FFmpeg and libxcb, then run: KVMSTREAM_REQUIRE_NATIVE=1 pip install --force-reinstall "
-    "--no-deps --no-cache-dir --no-binary kvmstream kvmstream"
+    "the wheel is pure Python: this installation has no native core. To build one, install "
+    f"{_HOW}{_BUILD}"
 )
 
 _lock = threading.Lock()

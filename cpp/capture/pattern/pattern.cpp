@@ -1,7 +1,9 @@
 #include "capture/pattern/pattern.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 

@@ -4,52 +4,10 @@
 #include <cmath>
 
 #include "encode/avcodec/ffmpeg.hpp"
+#include "encode/shrink.hpp"
 
 namespace kvm {
 namespace {
-
-struct Bgr {
-  std::uint32_t b = 0;
-  std::uint32_t g = 0;
-  std::uint32_t r = 0;
-};
-
-// Source rows or columns [begin, end) that fall into each destination one: at least one, all of
-// them used when shrinking.
-struct Span {
-  int begin;
-  int end;
-};
-[[nodiscard]] Span box(int index, int src, int dst) {
-  const auto begin = static_cast<int>(static_cast<std::int64_t>(index) * src / dst);
-  const auto end = static_cast<int>(static_cast<std::int64_t>(index + 1) * src / dst);
-  return {begin, std::max(end, begin + 1)};
-}
-
-// One row of box means; `columns` has a span for each pixel of `out`.
-void shrink_row(const CpuPlanes& bgra, Span rows, const std::vector<Span>& columns,
-                std::vector<Bgr>& out) {
-  std::fill(out.begin(), out.end(), Bgr{});
-  for (int y = rows.begin; y < rows.end; ++y) {
-    const std::uint8_t* line = bgra.data[0] + y * bgra.stride[0];
-    for (std::size_t x = 0; x < out.size(); ++x) {
-      Bgr sum = out[x];
-      const std::uint8_t* end = line + columns[x].end * 4;
-      for (const std::uint8_t* p = line + columns[x].begin * 4; p < end; p += 4) {
-        sum.b += p[0];
-        sum.g += p[1];
-        sum.r += p[2];
-      }
-      out[x] = sum;
-    }
-  }
-  for (std::size_t x = 0; x < out.size(); ++x) {
-    const auto n =
-        static_cast<std::uint32_t>((columns[x].end - columns[x].begin) * (rows.end - rows.begin));
-    Bgr& sum = out[x];
-    sum = {(sum.b + n / 2) / n, (sum.g + n / 2) / n, (sum.r + n / 2) / n};
-  }
-}
 
 // JFIF's matrix: BT.601, full range, 16-bit fixed point.
 [[nodiscard]] std::uint8_t luma(const Bgr& c) {
@@ -105,11 +63,7 @@ void fill_yuv(const CpuPlanes& bgra, int width, int height, AVFrame& out) {
 
 std::vector<std::uint8_t> encode_jpeg(const CpuPlanes& bgra, int width, int height, int max_width,
                                       int quality) {
-  if (width <= 0 || height <= 0 || max_width <= 0) {
-    throw Error(ErrorKind::kEncoder,
-                "JPEG of " + std::to_string(width) + "x" + std::to_string(height) + " at most " +
-                    std::to_string(max_width) + " wide: sizes must be positive");
-  }
+  check_thumbnail_size(width, height, max_width);
   const ff::LogCapture log;
   const AVCodec* codec = avcodec_find_encoder(AV_CODEC_ID_MJPEG);
   if (codec == nullptr) {
@@ -118,8 +72,7 @@ std::vector<std::uint8_t> encode_jpeg(const CpuPlanes& bgra, int width, int heig
   }
   const ff::Context context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
   context->width = std::min(width, max_width);
-  context->height = std::max(
-      1, static_cast<int>(std::lround(static_cast<double>(height) * context->width / width)));
+  context->height = shrunk_height(width, height, context->width);
   context->pix_fmt = AV_PIX_FMT_YUV420P;
   context->color_range = AVCOL_RANGE_JPEG;
   context->time_base = {1, 1};

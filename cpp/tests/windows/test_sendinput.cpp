@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "input/absolute.hpp"
 #include "input/scan_codes.hpp"
