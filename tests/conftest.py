@@ -18,7 +18,7 @@ import pytest
 
 _REQUIRE_NATIVE = os.environ.get("KVMSTREAM_REQUIRE_NATIVE", "0") not in ("", "0")
 _START_SECONDS = 20.0
-# What cannot even be imported without fcntl, termios and their like.
+# What cannot even be imported without fcntl and termios.
 collect_ignore = ["test_cli_record.py", "test_line.py"] if sys.platform == "win32" else []
 
 # Before anything else: what follows may only reach servers that these fixtures start.
