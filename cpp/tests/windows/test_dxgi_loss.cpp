@@ -63,6 +63,18 @@ TEST_CASE("ACCESS_LOST comes to a source that waits, and it goes on in the same 
   check_recovers(stage);
 }
 
+TEST_CASE("a new duplication that stays black leaves the last picture where it is") {
+  Stage stage;
+  stage.begin();
+  stage.output.start_with(Start::kBlack);
+  stage.output.lose(DXGI_ERROR_ACCESS_LOST);
+  const std::int64_t until = now_ns() + 1500 * kNsPerMs;
+  while (now_ns() < until) stage.viewer.look(50 * kNsPerMs);
+  CHECK(stage.viewer.frames == 0);
+  stage.compose({Fill{{0, 0, 16, 16}, 72}});
+  check_recovers(stage);
+}
+
 TEST_CASE("DEVICE_REMOVED: the next duplication is on another device, the old one is let go") {
   Stage stage({}, CursorMode::kEmbedded);
   stage.begin();
