@@ -1,5 +1,5 @@
 # Shared by the scripts beside it: sourced, never run. Sets $ROOT, goes there, and gives
-# need_system, ensure_venv, ensure_group, install_native, run_pytest, start_xvfb, usable_display.
+# need_system, ensure_venv, ensure_group, install_native, run_pytest, start_xvfb, start_wine, usable_display.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -327,6 +327,18 @@ start_xvfb() {
   done
   if [ -z "${number:-}" ]; then die "Xvfb named no display within 10 s:" "$(cat "$dir/log")"; fi
   XVFB_DISPLAY=":$number"
+}
+
+# start_wine FOLDER [WxH]: Wine on a private X server, its Windows in FOLDER; $WINESERVER is its server.
+start_wine() {
+  export WINEPREFIX="$1/prefix" WINEDEBUG=-all
+  export WINEDLLOVERRIDES="mscoree,mshtml=" # or Wine asks whether to download them
+  start_xvfb "${2:-1280x1024}"
+  export DISPLAY="$XVFB_DISPLAY"
+  WINESERVER="$(command -v wineserver || echo /usr/lib/wine/wineserver)"
+  CLEANUP+=("'$WINESERVER' -k; '$WINESERVER' -w") # it writes into the folder until it has ended
+  timeout 120 wine wineboot --init >"$1/log" 2>&1 ||
+    die "Wine made no Windows folder within 120 s:" "$(tail -n 5 "$1/log")"
 }
 
 # usable_display: the user's own X screen can really be read. Else $WHY_NOT says why ("" when there is none).

@@ -20,16 +20,9 @@ install_native # its decoder looks at what the source made
 cmake --preset windows >/dev/null
 cmake --build --preset windows --parallel "$JOBS"
 
-prefix="$(mktemp -d)"
-CLEANUP+=("rm -rf '$prefix'")
-export WINEPREFIX="$prefix" WINEDEBUG=-all
-export WINEDLLOVERRIDES="mscoree,mshtml=" # or Wine asks whether to download them
-start_xvfb 1280x1024
-export DISPLAY="$XVFB_DISPLAY"
-wineserver="$(command -v wineserver || echo /usr/lib/wine/wineserver)"
-CLEANUP+=("'$wineserver' -k; '$wineserver' -w") # it writes into the prefix until it has ended
-timeout 120 wine wineboot --init >"$prefix/log" 2>&1 ||
-  die "Wine made no Windows folder within 120 s:" "$(tail -n 5 "$prefix/log")"
+folder="$(mktemp -d)"
+CLEANUP+=("rm -rf '$folder'")
+start_wine "$folder"
 status=0
 export KVMSTREAM_WINDOWS_BUILD="$ROOT/build/windows"
 # Most of their time is waiting.

@@ -16,14 +16,8 @@ install_native # hub and viewer are those of this platform
 
 folder="$(mktemp -d)"
 CLEANUP+=("rm -rf '$folder'")
-export KVMSTREAM_WINDOWS_PYTHON WINEPREFIX="$folder/prefix" WINEDEBUG=-all PYTHONDONTWRITEBYTECODE=1
-export WINEDLLOVERRIDES="mscoree,mshtml=" # or Wine asks whether to download them
-start_xvfb 640x480
-export DISPLAY="$XVFB_DISPLAY"
-wineserver="$(command -v wineserver || echo /usr/lib/wine/wineserver)"
-CLEANUP+=("'$wineserver' -k; '$wineserver' -w") # it writes into the prefix until it has ended
-timeout 120 wine wineboot --init >"$folder/log" 2>&1 ||
-  die "Wine made no Windows folder within 120 s:" "$(tail -n 5 "$folder/log")"
+export KVMSTREAM_WINDOWS_PYTHON PYTHONDONTWRITEBYTECODE=1
+start_wine "$folder" 640x480
 # Wine 8 gives Python pipes as streams, not files.
 version="$(timeout 60 wine "$KVMSTREAM_WINDOWS_PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
   </dev/null 2>&1 | tail -n 1 | tr -d '\r')" || die "$KVMSTREAM_WINDOWS_PYTHON does not run under Wine:" "$version"
@@ -54,9 +48,9 @@ export PYTHONPATH="Z:$ROOT/src;Z:$folder/site"
 (cd tests && timeout 120 wine "$KVMSTREAM_WINDOWS_PYTHON" -m pytest -q -p no:cacheprovider \
   test_sendinput.py test_clipboard_win32.py \
   test_windows_python.py::test_the_end_of_a_pipe_is_seen_without_reading </dev/null 2>&1 | cat)
-"$wineserver" -w # the next test's desktop is on another X server
+"$WINESERVER" -w # the next test's desktop is on another X server
 for package in "$ROOT/src" "$folder/native"; do
   env -u PYTHONPATH KVMSTREAM_WINDOWS_PATH="Z:$package;Z:$folder/site" \
     timeout 300 "$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_agent.py
-  "$wineserver" -w
+  "$WINESERVER" -w
 done

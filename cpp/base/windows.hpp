@@ -9,6 +9,7 @@
 #endif
 #include <windows.h>
 
+#include <cstdio>
 #include <string>
 
 namespace kvm {
@@ -16,6 +17,13 @@ namespace kvm {
 // "what: error 5", for messages.
 [[nodiscard]] inline std::string last_error(const char* what) {
   return std::string(what) + ": Windows error " + std::to_string(GetLastError());
+}
+
+// "0x887a0026", for messages.
+[[nodiscard]] inline std::string hex(HRESULT answer) {
+  char code[16];
+  std::snprintf(code, sizeof code, "0x%08lx", static_cast<unsigned long>(answer));
+  return code;
 }
 
 }  // namespace kvm

@@ -1,5 +1,7 @@
 #include "capture/choose_area.hpp"
 
+#include <utility>
+
 #include "base/error.hpp"
 
 namespace kvm {
@@ -11,13 +13,16 @@ ChosenArea choose_area(const std::vector<DisplayInfo>& monitors, const std::stri
     throw Error(ErrorKind::kCapture,
                 desktop + " has no monitor at this moment; plug one in, or log on");
   const DisplayInfo* monitor = find_monitor(monitors, name);
-  const bool stands_in = monitor == nullptr && streaming;
-  if (stands_in) monitor = find_monitor(monitors, "");
+  std::string notice;
+  if (monitor == nullptr && streaming) {
+    monitor = find_monitor(monitors, "");
+    notice = "monitor '" + name + "' is gone; showing " + monitor->id + " until it returns";
+  }
   if (monitor == nullptr) {
     throw Error(ErrorKind::kConfig, "display = '" + name + "': " + desktop + " has no monitor '" +
                                         name + "'; it has " + describe(monitors));
   }
-  ChosenArea chosen{*monitor, monitor->bounds, stands_in};
+  ChosenArea chosen{*monitor, monitor->bounds, std::move(notice)};
   if (!region) return chosen;
   const Rect wanted{monitor->bounds.x + region->x, monitor->bounds.y + region->y, region->width,
                     region->height};

@@ -11,8 +11,8 @@ namespace kvm {
 
 struct ChosenArea {
   DisplayInfo monitor;
-  Rect area;               // on the desktop
-  bool stands_in = false;  // for a monitor that is gone: the primary one until it returns
+  Rect area;           // on the desktop
+  std::string notice;  // for the log: it stands in for a monitor that is gone; else empty
 };
 
 // `name` is that of find_monitor(), `region` counts from the monitor's corner, `desktop` says whose

@@ -1,6 +1,5 @@
 // JPEG by Windows' own imaging component (WIC).
 #include <algorithm>
-#include <cstdio>
 #include <string>
 
 #include "base/com_ptr.hpp"
@@ -17,9 +16,8 @@ namespace {
 
 void check(HRESULT answer, const char* what) {
   if (SUCCEEDED(answer)) return;
-  char code[16];
-  std::snprintf(code, sizeof code, "0x%08lx", static_cast<unsigned long>(answer));
-  throw Error(ErrorKind::kEncoder, std::string("no thumbnail: ") + what + " answered " + code +
+  throw Error(ErrorKind::kEncoder, std::string("no thumbnail: ") + what + " answered " +
+                                       hex(answer) +
                                        "; see whether Windows' own Photos can save a JPEG");
 }
 

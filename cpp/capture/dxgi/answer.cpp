@@ -1,7 +1,5 @@
 #include "capture/dxgi/answer.hpp"
 
-#include <cstdio>
-
 namespace kvm::dxgi {
 namespace {
 
@@ -35,9 +33,7 @@ const char* meaning(HRESULT answer) noexcept {
 }  // namespace
 
 std::string describe_answer(HRESULT answer) {
-  char code[16];
-  std::snprintf(code, sizeof code, "0x%08lx", static_cast<unsigned long>(answer));
-  return std::string(meaning(answer)) + " (DXGI answers " + code + ")";
+  return std::string(meaning(answer)) + " (DXGI answers " + hex(answer) + ")";
 }
 
 }  // namespace kvm::dxgi

@@ -5,20 +5,10 @@
 #include <map>
 #include <utility>
 
-#include "base/utf_win32.hpp"
 #include "capture/gdi/monitors.hpp"
 
 namespace kvm::dxgi {
 namespace {
-
-constexpr float kScrgbWhiteNits = 80.0F;
-
-// As GDI names it, which is what DisplayInfo::id is made of: "\\.\DISPLAY1".
-std::string id_of(const DXGI_OUTPUT_DESC& facts) {
-  std::string id = to_utf8(facts.DeviceName);
-  if (id.starts_with("\\\\.\\")) id.erase(0, 4);
-  return id;
-}
 
 // What the user set as brightness of SDR content, by GDI's name of the source.
 float sdr_white(const wchar_t* device) {
@@ -91,7 +81,7 @@ void SystemDuplicator::look() {
       if (adapter->EnumOutputs(o, output.put()) != S_OK) break;
       DXGI_OUTPUT_DESC facts{};
       if (output->GetDesc(&facts) != S_OK || !facts.AttachedToDesktop) continue;
-      const auto monitor = monitors.find(id_of(facts));
+      const auto monitor = monitors.find(gdi::monitor_id(facts.DeviceName));
       if (monitor == monitors.end()) continue;
       Known known;
       known.adapter = adapter;

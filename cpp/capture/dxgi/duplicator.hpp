@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/com_ptr.hpp"
+#include "capture/dxgi/tone_map.hpp"
 #include "capture/source.hpp"
 
 namespace kvm::dxgi {
@@ -17,8 +18,8 @@ namespace kvm::dxgi {
 struct Output {
   DisplayInfo monitor;  // its bounds are those on the desktop: after rotation
   DXGI_MODE_ROTATION rotation = DXGI_MODE_ROTATION_IDENTITY;
-  bool hdr = false;              // its colour space is scRGB or PQ
-  float sdr_white_nits = 80.0F;  // what the user set for SDR content on an HDR output
+  bool hdr = false;                        // its colour space is scRGB or PQ
+  float sdr_white_nits = kScrgbWhiteNits;  // what the user set for SDR content on an HDR output
 };
 
 // An output under duplication, on a device of the adapter that owns it.

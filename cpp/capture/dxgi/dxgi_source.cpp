@@ -47,11 +47,7 @@ ChosenArea DxgiSource::choose(bool say) const {
   for (Output& output : duplicator_->outputs()) monitors.push_back(std::move(output.monitor));
   ChosenArea chosen =
       choose_area(monitors, config_.display, config_.region, opened_before_, "this desktop");
-  if (say && chosen.stands_in) {
-    log_->add(LogLevel::kWarning, "capture.dxgi",
-              "monitor '" + config_.display + "' is gone; showing " + chosen.monitor.id +
-                  " until it returns");
-  }
+  if (say && !chosen.notice.empty()) log_->add(LogLevel::kWarning, "capture.dxgi", chosen.notice);
   chosen.area.x -= chosen.monitor.bounds.x;
   chosen.area.y -= chosen.monitor.bounds.y;
   return chosen;
@@ -112,6 +108,11 @@ void DxgiSource::detach() {
   held_ = {};
   fresh_ = fetched_ = false;
   rest_until_ns_ = 0;
+}
+
+void DxgiSource::begin_anew() {
+  detach();
+  next_attach_ns_ = 0;
 }
 
 void DxgiSource::release_frame() {
@@ -208,8 +209,7 @@ void DxgiSource::acquire(std::int64_t until) {
     return;
   }
   if (answer != S_OK) {  // WAIT_ABANDONED looks like a success
-    detach();
-    next_attach_ns_ = 0;
+    begin_anew();
     return;
   }
   holds_frame_ = true;
@@ -235,9 +235,7 @@ void DxgiSource::take(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surf
     has_picture_ = has_picture_ || right;
     if (damage_.any()) note_damage(counter_ns(info.LastPresentTime));
   }
-  if (right) return;
-  detach();  // and all of it again from a new duplication
-  next_attach_ns_ = 0;
+  if (!right) begin_anew();
 }
 
 void DxgiSource::settle_for_old_picture() {
@@ -250,8 +248,7 @@ void DxgiSource::settle_for_old_picture() {
     has_picture_ = true;
     note_damage(now_ns());
   } else {
-    detach();
-    next_attach_ns_ = 0;
+    begin_anew();
   }
 }
 

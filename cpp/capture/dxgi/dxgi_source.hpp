@@ -37,6 +37,7 @@ class DxgiSource final : public FrameSource {
   [[nodiscard]] ChosenArea choose(bool say) const;
   [[nodiscard]] HRESULT attach();
   void detach();
+  void begin_anew();  // with another duplication, and all of its picture
   void release_frame();
 
   [[nodiscard]] bool wants_frame() const noexcept { return has_picture_ && damage_.any(); }

@@ -42,7 +42,6 @@ class Rotation {
     }
   }
   [[nodiscard]] Rect surface() const noexcept { return to_surface({0, 0, width_, height_}); }
-  [[nodiscard]] Rect upright() const noexcept { return {0, 0, width_, height_}; }
 
   // Where an upright rectangle's pixels lie on the surface: the first one, and the bytes to the
   // next one to the right and below.

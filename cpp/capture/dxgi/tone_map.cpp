@@ -6,7 +6,6 @@
 namespace kvm::dxgi {
 namespace {
 
-constexpr float kScrgbWhiteNits = 80.0F;
 constexpr std::size_t kHalves = 0x10000;
 
 // IEEE 754 binary16; infinities and NaN as the largest, negative numbers as 0.

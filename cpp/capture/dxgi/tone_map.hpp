@@ -6,11 +6,12 @@
 
 namespace kvm::dxgi {
 
+inline constexpr float kScrgbWhiteNits = 80.0F;  // 1.0 of scRGB
+
 // SDR content comes out as it does without HDR. What is brighter than SDR white keeps its hue at
 // the brightest that SDR has.
 class ToneMap {
  public:
-  // Nits of SDR white; 80 is 1.0 of scRGB.
   explicit ToneMap(float sdr_white_nits);
 
   // B, G, R, X of red, green, blue as FP16.

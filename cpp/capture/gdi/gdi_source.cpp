@@ -64,11 +64,7 @@ void GdiSource::close() {
 Rect GdiSource::choose() {
   ChosenArea chosen = choose_area(list_displays(""), config_.display, config_.region,
                                   opened_before_, "this desktop");
-  if (chosen.stands_in) {
-    log_->add(LogLevel::kWarning, "capture.gdi",
-              "monitor '" + config_.display + "' is gone; showing " + chosen.monitor.id +
-                  " until it returns");
-  }
+  if (!chosen.notice.empty()) log_->add(LogLevel::kWarning, "capture.gdi", chosen.notice);
   return chosen.area;
 }
 

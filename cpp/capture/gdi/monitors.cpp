@@ -16,8 +16,7 @@ BOOL CALLBACK add_monitor(HMONITOR monitor, HDC /*dc*/, LPRECT /*rect*/, LPARAM 
   facts.cbSize = sizeof facts;
   if (!GetMonitorInfoW(monitor, &facts)) return TRUE;  // unplugged in this moment
   DisplayInfo info;
-  info.id = to_utf8(facts.szDevice);
-  if (info.id.starts_with("\\\\.\\")) info.id.erase(0, 4);  // "\\.\DISPLAY1"
+  info.id = monitor_id(facts.szDevice);
   info.name = info.id;
   DISPLAY_DEVICEW device{};
   device.cb = sizeof device;
@@ -44,6 +43,12 @@ BOOL CALLBACK add_monitor(HMONITOR monitor, HDC /*dc*/, LPRECT /*rect*/, LPARAM 
 }
 
 }  // namespace
+
+std::string monitor_id(const wchar_t* device) {
+  std::string id = to_utf8(device);
+  if (id.starts_with("\\\\.\\")) id.erase(0, 4);
+  return id;
+}
 
 std::vector<DisplayInfo> list_monitors() {
   const DpiAware aware;

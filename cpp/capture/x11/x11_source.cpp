@@ -153,11 +153,7 @@ Rect X11Source::choose() {
   const std::string wanted = parse_display(config_.display).monitor;
   const ChosenArea chosen = choose_area(list_monitors(*connection_), wanted, config_.region,
                                         opened_before_, "X server " + connection_->server());
-  if (chosen.stands_in) {
-    log_->add(
-        LogLevel::kWarning, "capture.x11",
-        "monitor '" + wanted + "' is gone; showing " + chosen.monitor.id + " until it returns");
-  }
+  if (!chosen.notice.empty()) log_->add(LogLevel::kWarning, "capture.x11", chosen.notice);
   return chosen.area;
 }
 

@@ -9,6 +9,21 @@ namespace {
 
 using namespace test;
 
+// From a wake() by another thread, `delay_ms` into a wait, to the end of that wait.
+std::int64_t wake_takes(Stage& stage, int delay_ms) {
+  std::int64_t woken = 0;
+  std::thread wakes([&] {
+    Sleep(static_cast<DWORD>(delay_ms));
+    woken = now_ns();
+    stage.source.wake();
+  });
+  const SourceEvent event = stage.source.wait(0, now_ns() + kPatienceNs);
+  const std::int64_t back = now_ns();
+  wakes.join();
+  CHECK(std::holds_alternative<Timeout>(event));
+  return back - woken;
+}
+
 }  // namespace
 
 TEST_CASE("a frame is released just before the next one is acquired") {
@@ -64,18 +79,9 @@ TEST_CASE("wake() from another thread ends a wait at once") {
   Stage stage;
   stage.begin();
   for (int i = 0; i < 5; ++i) {
-    std::int64_t woken = 0;
-    std::thread wakes([&] {
-      Sleep(static_cast<DWORD>(30 + 7 * i));
-      woken = now_ns();
-      stage.source.wake();
-    });
-    const SourceEvent event = stage.source.wait(0, now_ns() + kPatienceNs);
-    const std::int64_t back = now_ns();
-    wakes.join();
-    CHECK(std::holds_alternative<Timeout>(event));
-    CHECK(back - woken < 100 * kNsPerMs);
-    CHECK(back - woken >= 0);
+    const std::int64_t took = wake_takes(stage, 30 + 7 * i);
+    CHECK(took < 100 * kNsPerMs);
+    CHECK(took >= 0);
   }
 }
 
@@ -85,17 +91,7 @@ TEST_CASE("wake() ends the wait of a source that has lost its desktop, too") {
   stage.output.refuse(E_ACCESSDENIED, INT32_MAX);
   stage.output.lose(DXGI_ERROR_ACCESS_LOST);
   stage.viewer.look(300 * kNsPerMs);
-  std::int64_t woken = 0;
-  std::thread wakes([&] {
-    Sleep(50);
-    woken = now_ns();
-    stage.source.wake();
-  });
-  const SourceEvent event = stage.source.wait(0, now_ns() + kPatienceNs);
-  const std::int64_t back = now_ns();
-  wakes.join();
-  CHECK(std::holds_alternative<Timeout>(event));
-  CHECK(back - woken < 100 * kNsPerMs);
+  CHECK(wake_takes(stage, 50) < 100 * kNsPerMs);
 }
 
 TEST_CASE("a wait ends at its deadline") {
