@@ -150,13 +150,12 @@ Quantiser::Experience& Quantiser::change_experience(double share) {
 int Quantiser::aim(const Chosen& change, double tiles) const {
   constexpr double kTypical = 20.0;  // bits of a macroblock at quantiser 25
   constexpr double kFinerPerHalving = 6.0;
-  constexpr double kCoarserPerDoubling = 0.7;
   constexpr double kFinestOffset = -6.0;
   constexpr double kCoarsestOffset = 5.0;
   const double complexity = 0.5 * (usual_bits_ + change.changed_bits) / std::max(1.0, tiles);
   const double doublings = std::log2(std::max(complexity, 1e-3) / kTypical);
   const double offset =
-      doublings < 0 ? kFinerPerHalving * doublings : kCoarserPerDoubling * doublings;
+      doublings < 0 ? kFinerPerHalving * doublings : coarser_per_doubling_ * doublings;
   const long steps = std::lround(std::clamp(offset, kFinestOffset, kCoarsestOffset));
   return std::clamp(wanted_ + static_cast<int>(steps), 1, kCoarsest);
 }

@@ -57,8 +57,11 @@ class Quantiser {
   enum class Unchanged { kCodedAgain, kLeftAlone };
 
   Quantiser() = default;
-  explicit Quantiser(const RateSettings& rate, Unchanged unchanged = Unchanged::kCodedAgain)
-      : unchanged_(unchanged) {
+  // `coarser_per_doubling`: steps that a busy picture is coded coarser than crf itself, for each
+  // doubling of its bits.
+  explicit Quantiser(const RateSettings& rate, Unchanged unchanged = Unchanged::kCodedAgain,
+                     double coarser_per_doubling = 0.7)
+      : unchanged_(unchanged), coarser_per_doubling_(coarser_per_doubling) {
     set_rate(rate);
   }
   void set_rate(const RateSettings& rate);
@@ -109,6 +112,7 @@ class Quantiser {
   [[nodiscard]] double allowance(const Chosen& picture) const;
 
   Unchanged unchanged_ = Unchanged::kCodedAgain;
+  double coarser_per_doubling_ = 0.7;
   double ceiling_ = 6e6;  // bit/s
   int wanted_ = 23;
   double budget_ = 0;  // may be negative after a picture that came out larger than expected

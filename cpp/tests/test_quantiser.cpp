@@ -29,7 +29,8 @@ TileMap tiles(const Rect& rect) {
 // Replays pictures whose bits follow a law of the test's own, which differs from the one that the
 // quantiser assumes.
 struct Replay {
-  explicit Replay(const RateSettings& settings) : quantiser(settings) {
+  explicit Replay(const RateSettings& settings) : Replay(Quantiser(settings)) {}
+  explicit Replay(const Quantiser& start) : quantiser(start) {
     canvas.draw_text({0, 0, kWidth, kHeight}, 1);
     detail.update(canvas.planes(), nullptr);
   }
@@ -168,6 +169,18 @@ TEST_CASE("steady content gets a steady quantiser") {
     last = q;
   }
   CHECK(changes < 30);
+}
+
+TEST_CASE("how much coarser a busy picture is coded than crf is the encoder's to say") {
+  const auto settled = [](double coarser_per_doubling) {
+    const RateSettings free = rate(1'000'000'000);
+    Replay replay(Quantiser(free, Quantiser::Unchanged::kCodedAgain, coarser_per_doubling));
+    int q = 0;
+    for (int i = 0; i < 60; ++i) q = replay.picture(PictureKind::kChange, nullptr, 1000.0 / 60);
+    return q;
+  };
+  CHECK(settled(0.0) == 23);
+  CHECK(settled(2.0) > 23);
 }
 
 TEST_CASE("a pause refills the budget in seconds, not in pictures") {

@@ -221,7 +221,11 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
   format_ = format;
   owed_ = TileMap(format.width, format.height);
   detail_ = DetailMap(format.width, format.height, config.chroma);
-  quantiser_ = Quantiser({config.fps, config.bitrate, config.crf});
+  // A film is coded at crf itself: a step coarser, PSNR-Y was 0.1 … 0.4 dB below that of x264's own
+  // rate control.
+  constexpr double kCoarserPerDoubling = 0.25;
+  quantiser_ = Quantiser({config.fps, config.bitrate, config.crf},
+                         Quantiser::Unchanged::kCodedAgain, kCoarserPerDoubling);
   unchanged_.assign(static_cast<std::size_t>((format.width + kTile - 1) / kTile) *
                         static_cast<std::size_t>((format.height + kTile - 1) / kTile),
                     0);
