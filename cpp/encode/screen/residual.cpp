@@ -33,7 +33,9 @@ namespace {
   if (value >= limit) return word(value - limit, kEscapeBits, 15);
   return word(value & ((1U << suffix_length) - 1), suffix_length, value >> suffix_length);
 }
-constexpr std::uint32_t kTableValues = 32;
+// Those of which none is an escape, whatever the suffix.
+constexpr std::uint32_t kTableValues = 30;
+constexpr int kLongestLevel = 19;  // of those in the table
 constexpr auto kLevelCodes = [] {
   std::array<std::array<Code, kTableValues>, 7> codes{};
   for (std::uint32_t length = 0; length < 7; ++length) {
@@ -42,6 +44,30 @@ constexpr auto kLevelCodes = [] {
   }
   return codes;
 }();
+
+// Code words side by side, to be written at once.
+class Joined {
+ public:
+  explicit Joined(SliceBits& out) noexcept : out_(out) {}
+  void add(std::uint32_t bits, int length) noexcept {
+    bits_ = bits_ << length | bits;
+    length_ += length;
+  }
+  void add(Code code) noexcept { add(code.bits, code.length); }
+  [[nodiscard]] bool has_room(int bits) const noexcept {
+    return length_ + bits <= SliceBits::Cursor::kMost;
+  }
+  void write() noexcept {
+    out_.put(bits_, length_);
+    bits_ = 0;
+    length_ = 0;
+  }
+
+ private:
+  SliceBits::Cursor out_;
+  std::uint64_t bits_ = 0;
+  int length_ = 0;
+};
 
 }  // namespace
 
@@ -65,19 +91,27 @@ int write_residual(SliceBits& out, const BlockLevels& block, BlockKind kind,
     signs = signs << 1 | (levels[ones] < 0 ? 1U : 0U);
     ++ones;
   }
-  SliceBits::Cursor bits(out);
-  bits.put(chroma_dc ? kChromaDcCoeffToken[ones][total]
+  Joined bits(out);
+  bits.add(chroma_dc ? kChromaDcCoeffToken[ones][total]
                      : kCoeffToken[context_of(neighbours)][ones][total]);
-  if (total == 0) return 0;
-  bits.put(signs, static_cast<int>(ones));
+  if (total == 0) {
+    bits.write();
+    return 0;
+  }
+  bits.add(signs, static_cast<int>(ones));
   std::uint32_t suffix_length = total > 10 && ones < 3 ? 1 : 0;
   for (std::size_t i = ones; i < total; ++i) {
     const int level = levels[i];
     const auto magnitude = static_cast<std::uint32_t>(std::abs(level));
     std::uint32_t value = 2 * magnitude - (level > 0 ? 2 : 1);
     if (i == ones && ones < 3) value -= 2;  // it cannot be ±1
-    bits.put(value < kTableValues ? kLevelCodes[suffix_length][value]
-                                  : level_code(value, suffix_length));
+    if (value < kTableValues) {
+      if (!bits.has_room(kLongestLevel)) bits.write();
+      bits.add(kLevelCodes[suffix_length][value]);
+    } else {
+      bits.write();
+      bits.add(level_code(value, suffix_length));
+    }
     if (suffix_length == 0) suffix_length = 1;
     if (magnitude > 3U << (suffix_length - 1) && suffix_length < 6) ++suffix_length;
   }
@@ -86,15 +120,18 @@ int write_residual(SliceBits& out, const BlockLevels& block, BlockKind kind,
   const std::size_t count = chroma_dc ? 4 : kind == BlockKind::kAc ? 15 : 16;
   const std::size_t first = kind == BlockKind::kAc ? 1 : 0;
   std::size_t zeros_left = places[0] - first + 1 - total;
+  // total_zeros takes at most 9 bits, a run 3, and one more for each zero beyond six in it.
+  if (!bits.has_room(3 * static_cast<int>(total) + 14)) bits.write();
   if (total < count) {
-    bits.put(chroma_dc ? kChromaDcTotalZeros[total - 1][zeros_left]
+    bits.add(chroma_dc ? kChromaDcTotalZeros[total - 1][zeros_left]
                        : kTotalZeros[total - 1][zeros_left]);
   }
   for (std::size_t i = 0; i + 1 < total && zeros_left > 0; ++i) {
     const std::size_t run = std::size_t{places[i]} - places[i + 1] - 1;
-    bits.put(kRunBefore[std::min<std::size_t>(zeros_left, 7) - 1][run]);
+    bits.add(kRunBefore[std::min<std::size_t>(zeros_left, 7) - 1][run]);
     zeros_left -= run;
   }
+  bits.write();
   return static_cast<int>(total);
 }
 

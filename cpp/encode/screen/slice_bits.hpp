@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace kvm::screen {
@@ -57,10 +58,11 @@ class SliceBits {
       bits_.pending_ = pending_;
       bits_.pending_count_ = count_;
     }
-    // count: 0 … 32; `value` has no bits above it.
-    void put(std::uint32_t value, int count) noexcept {
-      pending_ |= std::uint64_t{value} << (63 - count_ - count) << 1;
-      for (int i = 0; i < 8; ++i) at_[i] = static_cast<std::uint8_t>(pending_ >> (56 - 8 * i));
+    static constexpr int kMost = 56;  // with up to seven that are pending
+    // count: 0 … kMost; `value` has no bits above it.
+    void put(std::uint64_t value, int count) noexcept {
+      pending_ |= value << (63 - count_ - count) << 1;
+      store(at_, pending_);
       count_ += count;
       at_ += count_ >> 3;
       pending_ <<= count_ & ~7;
@@ -69,6 +71,14 @@ class SliceBits {
     void put(Code code) noexcept { put(code.bits, code.length); }
 
    private:
+    // The high byte first. Without a loop: where a compiler unrolls none, it would not see that all
+    // this is one store.
+    static void store(std::uint8_t* to, std::uint64_t word) noexcept {
+      [&]<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
+        ((to[kIndex] = static_cast<std::uint8_t>(word >> (56 - 8 * kIndex))), ...);
+      }(std::make_index_sequence<8>());
+    }
+
     SliceBits& bits_;
     std::uint8_t* at_;
     std::uint64_t pending_;
