@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "encode/screen/apart-inl.hpp"
 #include "encode/screen/intra4_edge.hpp"
 #include "encode/screen/residual.hpp"
 #include "encode/screen/scales.hpp"
@@ -114,22 +115,22 @@ HWY_INLINE std::uint16_t code4(const Block4Task& task, const std::uint8_t* predi
   return static_cast<std::uint16_t>(nonzero);
 }
 
+using Prediction = std::uint8_t[16];
+
 #else
 
 namespace hn = hwy::HWY_NAMESPACE;
-using Pixels16 = hn::FixedTag<std::uint8_t, 16>;
+using Pixels16 = Bytes16;
+using Pixels8 = hn::FixedTag<std::uint8_t, 8>;
 using Pixels4 = hn::FixedTag<std::uint8_t, 4>;
-using Sums2 = hn::FixedTag<std::uint64_t, 2>;
-using Lanes4 = hn::FixedTag<std::int32_t, 4>;
-using Short4 = hn::FixedTag<std::int16_t, 4>;
+using Sums2 = Sums8;
+using Short8 = hn::FixedTag<std::int16_t, 8>;
 using Line16 = hn::Vec<Pixels16>;
-using Row4 = hn::Vec<Lanes4>;
+using Rows2 = hn::Vec<Short8>;  // of a block
+using Prediction = Line16;
 
 HWY_INLINE int difference(Line16 a, Line16 b) {
-  const Line16 apart = hn::Or(hn::SaturatedSub(a, b), hn::SaturatedSub(b, a));
-  alignas(16) std::uint64_t sums[2];
-  hn::Store(hn::SumsOf8(apart), Sums2(), sums);
-  return static_cast<int>(sums[0] + sums[1]);
+  return total(apart(a, b));
 }
 
 // The three lines that predictions are made of.
@@ -138,27 +139,37 @@ struct Lines {
   Line16 mean2;
   Line16 mean3;
 };
-HWY_INLINE Lines lines_of(const EdgeLine& edge) {
+HWY_INLINE Lines lines_of(const EdgeWords& edge) {
   const Pixels16 d;
-  const Line16 before = hn::LoadU(d, edge.bytes.data());
-  const Line16 here = hn::LoadU(d, edge.bytes.data() + 1);
-  const Line16 after = hn::LoadU(d, edge.bytes.data() + 2);
+  // Put together in registers: what was stored in bytes a moment ago is slow to load as a whole.
+  const auto whole = [&](const std::array<std::uint64_t, 2>& words) {
+    const Sums2 halves;
+    return hn::BitCast(
+        d, hn::InterleaveLower(halves, hn::Set(halves, words[0]), hn::Set(halves, words[1])));
+  };
+  const Line16 here = whole(edge.here);
+  const Line16 before = whole(edge.before());
+  const Line16 after = whole(edge.after());
   // (a + 2 b + c + 2) >> 2 by two means, the inner one rounded down.
   const Line16 outer =
       hn::Sub(hn::AverageRound(before, after), hn::And(hn::Xor(before, after), hn::Set(d, 1)));
   return {here, hn::AverageRound(here, after), hn::AverageRound(here, outer)};
 }
 
+// Four rows of four pixels.
+HWY_INLINE Line16 block_at(const std::uint8_t* pixels, std::ptrdiff_t stride) {
+  const auto row = [&](std::ptrdiff_t y) { return hn::LoadU(Pixels4(), pixels + y * stride); };
+  return hn::Combine(Pixels16(), hn::Combine(Pixels8(), row(3), row(2)),
+                     hn::Combine(Pixels8(), row(1), row(0)));
+}
 HWY_INLINE Line16 source_of(const Block4Task& task) {
-  alignas(16) std::uint8_t wanted[16];
-  for (int y = 0; y < 4; ++y) std::memcpy(wanted + 4 * y, task.source + y * task.source_stride, 4);
-  return hn::Load(Pixels16(), wanted);
+  return block_at(task.source, task.source_stride);
 }
 
-HWY_INLINE int predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* out) {
+HWY_INLINE int predict4_as(const Block4Task& task, unsigned mode, Line16& prediction) {
   const Pixels16 d;
-  const EdgeLine edge = edge_of(task);
-  Line16 prediction = hn::Set(d, mean_of_edge(edge, task.around));
+  const EdgeWords edge = edge_words_of(task);
+  prediction = hn::Set(d, edge.mean(task.around));
   if (mode != kIntra4Dc) {
     const Lines lines = lines_of(edge);
     const auto part = [&](Line16 from, Line line) {
@@ -167,16 +178,15 @@ HWY_INLINE int predict4_as(const Block4Task& task, unsigned mode, std::uint8_t* 
     prediction =
         hn::Or3(part(lines.here, kAsIs), part(lines.mean2, kMean2), part(lines.mean3, kMean3));
   }
-  hn::StoreU(prediction, d, out);
   return difference(prediction, source_of(task));
 }
 
-HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
+HWY_INLINE Coded4 predict4(const Block4Task& task, Line16& prediction) {
   const Pixels16 d;
-  const EdgeLine edge = edge_of(task);
+  const EdgeWords edge = edge_words_of(task);
   const Lines lines = lines_of(edge);
   const Line16 source = source_of(task);
-  Line16 prediction = hn::Set(d, mean_of_edge(edge, task.around));
+  prediction = hn::Set(d, edge.mean(task.around));
   const auto bits = [&](unsigned mode) {
     return task.lambda * (mode == task.predicted_mode ? kKnownModeBits : kOtherModeBits);
   };
@@ -214,114 +224,136 @@ HWY_INLINE Coded4 predict4(const Block4Task& task, std::uint8_t* out) {
     of_both(5);
     of_both(6);
   }
-  hn::StoreU(prediction, d, out);
   return best;
 }
 
-HWY_INLINE void transpose(Row4 rows[4]) {
-  const Lanes4 d;
-  const Row4 a = hn::InterleaveLower(d, rows[0], rows[2]);
-  const Row4 b = hn::InterleaveUpper(d, rows[0], rows[2]);
-  const Row4 c = hn::InterleaveLower(d, rows[1], rows[3]);
-  const Row4 e = hn::InterleaveUpper(d, rows[1], rows[3]);
-  rows[0] = hn::InterleaveLower(d, a, c);
-  rows[1] = hn::InterleaveUpper(d, a, c);
-  rows[2] = hn::InterleaveLower(d, b, e);
-  rows[3] = hn::InterleaveUpper(d, b, e);
+// Of two rows each.
+HWY_INLINE void transpose(Rows2& upper, Rows2& lower) {
+  const Short8 d;
+  const Rows2 even = hn::InterleaveLower(d, upper, lower);
+  const Rows2 odd = hn::InterleaveUpper(d, upper, lower);
+  upper = hn::InterleaveLower(d, even, odd);
+  lower = hn::InterleaveUpper(d, even, odd);
+}
+HWY_INLINE Rows2 swapped(Rows2 rows) {
+  return hn::BitCast(Short8(), hn::Shuffle01(hn::BitCast(Sums2(), rows)));
+}
+// The first row of each.
+HWY_INLINE Rows2 firsts(Rows2 a, Rows2 b) {
+  return hn::ConcatLowerLower(Short8(), b, a);
+}
+HWY_INLINE Rows2 halved_second(Rows2 rows) {
+  return hn::ConcatUpperLower(Short8(), hn::ShiftRight<1>(rows), rows);
 }
 
-HWY_INLINE std::uint16_t code4(const Block4Task& task, const std::uint8_t* prediction,
-                               std::int16_t* levels) {
-  const Lanes4 d;
-  Row4 rows[4];
-  Row4 predicted[4];
-  for (std::size_t y = 0; y < 4; ++y) {
-    const auto line = static_cast<std::ptrdiff_t>(y);
-    predicted[y] = hn::PromoteTo(d, hn::LoadU(Pixels4(), prediction + 4 * y));
-    rows[y] =
-        hn::Sub(hn::PromoteTo(d, hn::LoadU(Pixels4(), task.source + line * task.source_stride)),
-                predicted[y]);
+// The columns of a block by 8.5.8 the other way round, and by 8.5.12.
+HWY_INLINE void forward(Rows2& upper, Rows2& lower) {
+  const Rows2 mirrored = swapped(lower);
+  const Rows2 sums = hn::Add(upper, mirrored);
+  const Rows2 differences = hn::Sub(upper, mirrored);
+  const Rows2 sums2 = swapped(sums);
+  const Rows2 differences2 = swapped(differences);
+  upper = firsts(hn::Add(sums, sums2), hn::Add(hn::Add(differences, differences), differences2));
+  lower = firsts(hn::Sub(sums, sums2), hn::Sub(differences, hn::Add(differences2, differences2)));
+}
+HWY_INLINE void inverse(Rows2& upper, Rows2& lower) {
+  const Rows2 outer = hn::Add(upper, halved_second(lower));
+  const Rows2 inner = hn::Sub(halved_second(upper), lower);
+  const Rows2 outer2 = swapped(outer);
+  const Rows2 inner2 = swapped(inner);
+  upper = firsts(hn::Add(outer, outer2), hn::Add(inner, inner2));
+  lower = firsts(hn::Sub(inner, inner2), hn::Sub(outer, outer2));
+}
+
+// Of each position of two rows, for all quantisers.
+template <typename Lane>
+using ForRows = std::array<std::array<Lane, 8>, 52>;
+template <typename Lane, typename Fn>
+constexpr ForRows<Lane> for_rows(Fn&& of) {
+  ForRows<Lane> all{};
+  for (std::size_t quantiser = 0; quantiser < all.size(); ++quantiser) {
+    for (std::size_t i = 0; i < 8; ++i)
+      all[quantiser][i] = static_cast<Lane>(of(quantiser, kPositionKind[i]));
   }
-  const auto forward = [&] {
-    const Row4 a = hn::Add(rows[0], rows[3]);
-    const Row4 b = hn::Add(rows[1], rows[2]);
-    const Row4 c = hn::Sub(rows[1], rows[2]);
-    const Row4 e = hn::Sub(rows[0], rows[3]);
-    rows[0] = hn::Add(a, b);
-    rows[1] = hn::Add(hn::Add(e, e), c);
-    rows[2] = hn::Sub(a, b);
-    rows[3] = hn::Sub(e, hn::Add(c, c));
-  };
-  forward();
-  transpose(rows);
-  forward();
-  transpose(rows);
-  const QuantiserStep& divide = quantiser_step(task.quantiser, Rounding::kIntra);
-  const Step step = step_of(task.quantiser);
-  const auto of_kinds = [&](auto&& of, std::size_t row) {  // lanes of even columns, of odd ones
-    const std::size_t even = kPositionKind[row * 4];
-    const std::size_t odd = kPositionKind[row * 4 + 1];
-    return hn::OddEven(hn::Set(d, static_cast<std::int32_t>(of(odd))),
-                       hn::Set(d, static_cast<std::int32_t>(of(even))));
-  };
-  unsigned raster = 0;
-  for (std::size_t y = 0; y < 4; ++y) {
-    const Row4 bias = of_kinds([&](std::size_t kind) { return divide.bias[kind]; }, y);
-    const Row4 scale = of_kinds([&](std::size_t kind) { return divide.scale[kind]; }, y);
-    const Row4 back = of_kinds(
-        [&](std::size_t kind) { return kInverseClasses[step.rest][kind] << step.octave; }, y);
-    const Row4 magnitude =
-        hn::Min(hn::ShiftRight<16>(hn::Mul(hn::Add(hn::Abs(rows[y]), bias), scale)),
+  return all;
+}
+alignas(16) constexpr auto kBias = for_rows<std::uint16_t>([](std::size_t q, std::size_t kind) {
+  return kQuantiserSteps[0][q].bias[kind];
+});
+alignas(16) constexpr auto kScale = for_rows<std::uint16_t>([](std::size_t q, std::size_t kind) {
+  return kQuantiserSteps[0][q].scale[kind];
+});
+alignas(16) constexpr auto kBack = for_rows<std::int16_t>([](std::size_t q, std::size_t kind) {
+  return kInverseClasses[q % 6][kind] << q / 6;
+});
+
+HWY_INLINE std::uint16_t code4(const Block4Task& task, Line16 prediction, std::int16_t* levels) {
+  const Short8 d;
+  const hn::RebindToUnsigned<Short8> natural;
+  const auto quantiser = static_cast<std::size_t>(task.quantiser);
+  const auto wide = [&](auto half) { return hn::PromoteTo(d, half); };
+  const Line16 source = source_of(task);
+  const Rows2 predicted_upper = wide(hn::LowerHalf(prediction));
+  const Rows2 predicted_lower = wide(hn::UpperHalf(Pixels8(), prediction));
+  Rows2 upper = hn::Sub(wide(hn::LowerHalf(source)), predicted_upper);
+  Rows2 lower = hn::Sub(wide(hn::UpperHalf(Pixels8(), source)), predicted_lower);
+  forward(upper, lower);
+  transpose(upper, lower);
+  forward(upper, lower);
+  transpose(upper, lower);
+  unsigned nonzero = 0;
+  const auto quantised = [&](Rows2 rows, std::size_t half) {
+    // Unsigned: |coefficient| + bias stays below 2^16.
+    const auto biased =
+        hn::Add(hn::BitCast(natural, hn::Abs(rows)), hn::Load(natural, kBias[quantiser].data()));
+    const Rows2 magnitude =
+        hn::Min(hn::BitCast(d, hn::MulHigh(biased, hn::Load(natural, kScale[quantiser].data()))),
                 hn::Set(d, kLargestLevel));
-    const Row4 sign = hn::ShiftRight<31>(rows[y]);
-    const Row4 level = hn::Sub(hn::Xor(magnitude, sign), sign);
-    hn::StoreU(hn::DemoteTo(Short4(), level), Short4(), levels + 4 * y);
+    const Rows2 sign = hn::ShiftRight<15>(rows);
+    const Rows2 level = hn::Sub(hn::Xor(magnitude, sign), sign);
+    hn::StoreU(level, d, levels + 8 * half);
     std::uint8_t some[8] = {};
     hn::StoreMaskBits(d, hn::Ne(level, hn::Zero(d)), some);
-    raster |= (some[0] & 15U) << (4 * y);
-    rows[y] = hn::Mul(level, back);
-  }
-  if (raster == 0) {
-    for (int y = 0; y < 4; ++y) std::memcpy(task.pixels + y * task.stride, prediction + 4 * y, 4);
+    nonzero |= kPlacesOf[half][some[0]];
+    return hn::Mul(level, hn::Load(d, kBack[quantiser].data()));
+  };
+  upper = quantised(upper, 0);
+  lower = quantised(lower, 1);
+  const auto show = [&](auto two_rows, std::ptrdiff_t y) {
+    const Pixels4 one;
+    hn::StoreU(hn::LowerHalf(two_rows), one, task.pixels + y * task.stride);
+    hn::StoreU(hn::UpperHalf(one, two_rows), one, task.pixels + (y + 1) * task.stride);
+  };
+  if (nonzero == 0) {
+    show(hn::LowerHalf(prediction), 0);
+    show(hn::UpperHalf(Pixels8(), prediction), 2);
     return 0;
   }
   // Rows first, as the clause has it: the halves round.
-  transpose(rows);
-  const auto inverse = [&] {
-    const Row4 e = hn::Add(rows[0], rows[2]);
-    const Row4 f = hn::Sub(rows[0], rows[2]);
-    const Row4 g = hn::Sub(hn::ShiftRight<1>(rows[1]), rows[3]);
-    const Row4 h = hn::Add(rows[1], hn::ShiftRight<1>(rows[3]));
-    rows[0] = hn::Add(e, h);
-    rows[1] = hn::Add(f, g);
-    rows[2] = hn::Sub(f, g);
-    rows[3] = hn::Sub(e, h);
+  transpose(upper, lower);
+  inverse(upper, lower);
+  transpose(upper, lower);
+  inverse(upper, lower);
+  const auto shown = [&](Rows2 rest, Rows2 predicted) {
+    const Rows2 rounded = hn::ShiftRight<6>(hn::Add(rest, hn::Set(d, 32)));
+    return hn::DemoteTo(Pixels8(), hn::Add(predicted, rounded));
   };
-  inverse();
-  transpose(rows);
-  inverse();
-  for (std::size_t y = 0; y < 4; ++y) {
-    const Row4 rest = hn::ShiftRight<6>(hn::Add(rows[y], hn::Set(d, 32)));
-    const auto shown = hn::DemoteTo(Pixels4(), hn::Add(predicted[y], rest));
-    hn::StoreU(shown, Pixels4(), task.pixels + static_cast<std::ptrdiff_t>(y) * task.stride);
-  }
-  unsigned nonzero = 0;
-  for (; raster != 0; raster &= raster - 1)
-    nonzero |= 1U << kPlaceOf[static_cast<std::size_t>(std::countr_zero(raster))];
+  show(shown(upper, predicted_upper), 0);
+  show(shown(lower, predicted_lower), 2);
   return static_cast<std::uint16_t>(nonzero);
 }
 
 #endif
 
 Coded4 code_intra4_impl(const Block4Task& task, Block4& levels) {
-  std::uint8_t prediction[16];
+  Prediction prediction;
   Coded4 coded = predict4(task, prediction);
   coded.nonzero = code4(task, prediction, levels.data());
   return coded;
 }
 
 Coded4 code_intra4_as_impl(std::uint8_t mode, const Block4Task& task, Block4& levels) {
-  std::uint8_t prediction[16];
+  Prediction prediction;
   Coded4 coded{.mode = mode, .cost = predict4_as(task, mode, prediction)};
   coded.nonzero = code4(task, prediction, levels.data());
   return coded;

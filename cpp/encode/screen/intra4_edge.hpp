@@ -83,6 +83,20 @@ constexpr auto kPlaceOf = [] {  // raster order → scan
   return places;
 }();
 
+// Levels that are not 0, by eights in raster order → in the scan.
+constexpr auto kPlacesOf = [] {
+  std::array<std::array<std::uint16_t, 256>, 2> places{};
+  for (unsigned half = 0; half < 2; ++half) {
+    for (unsigned bits = 0; bits < 256; ++bits) {
+      for (unsigned i = 0; i < 8; ++i) {
+        if ((bits >> i & 1U) != 0)
+          places[half][bits] |= static_cast<std::uint16_t>(1U << kPlaceOf[half * 8 + i]);
+      }
+    }
+  }
+  return places;
+}();
+
 // The line with one place before it and some after it: `line()[-1]` … `line()[17]`.
 struct EdgeLine {
   std::array<std::uint8_t, 32> bytes{};
@@ -120,6 +134,57 @@ inline std::uint8_t mean_of_edge(const EdgeLine& edge, const Around4& around) no
   if (around.left) return static_cast<std::uint8_t>((left + 2) >> 2);
   if (around.top) return static_cast<std::uint8_t>((top + 2) >> 2);
   return 128;
+}
+
+// The same line in two words, its first place lowest.
+struct EdgeWords {
+  std::array<std::uint64_t, 2> here{};
+  std::uint64_t beyond = 0;  // the lowest pixel left, which both ends repeat
+
+  // Of one place earlier, and later.
+  [[nodiscard]] std::array<std::uint64_t, 2> before() const noexcept {
+    return {here[0] << 8 | beyond, here[1] << 8 | here[0] >> 56};
+  }
+  [[nodiscard]] std::array<std::uint64_t, 2> after() const noexcept {
+    return {here[0] >> 8 | here[1] << 56, here[1] >> 8 | beyond << 56};
+  }
+  [[nodiscard]] std::uint8_t mean(const Around4& around) const noexcept {
+    const auto sum = [](std::uint64_t four) {
+      const std::uint64_t pairs = (four & 0x00FF00FF) + (four >> 8 & 0x00FF00FF);
+      return static_cast<unsigned>((pairs + (pairs >> 16)) & 0xFFFF);
+    };
+    const unsigned left = sum(here[0] & 0xFFFFFFFF);
+    const unsigned top = sum((here[0] >> 40 | here[1] << 24) & 0xFFFFFFFF);
+    if (around.left && around.top) return static_cast<std::uint8_t>((left + top + 4) >> 3);
+    if (around.left) return static_cast<std::uint8_t>((left + 2) >> 2);
+    if (around.top) return static_cast<std::uint8_t>((top + 2) >> 2);
+    return 128;
+  }
+};
+
+inline EdgeWords edge_words_of(const Block4Task& task) noexcept {
+  EdgeWords edge;
+  const std::uint8_t* pixels = task.pixels;
+  const std::ptrdiff_t stride = task.stride;
+  if (task.around.left) {
+    const auto left = [&](std::ptrdiff_t y) { return std::uint64_t{pixels[y * stride - 1]}; };
+    edge.beyond = left(3);
+    edge.here[0] = left(3) | left(2) << 8 | left(1) << 16 | left(0) << 24;
+    edge.here[1] = edge.beyond << 56;
+  }
+  if (task.around.top) {
+    const auto four = [](const std::uint8_t* bytes) {
+      return std::uint64_t{bytes[0]} | std::uint64_t{bytes[1]} << 8 |
+             std::uint64_t{bytes[2]} << 16 | std::uint64_t{bytes[3]} << 24;
+    };
+    const std::uint64_t top = four(pixels - stride);
+    const std::uint64_t right =
+        task.around.right ? four(pixels - stride + 4) : (top >> 24) * 0x01010101;
+    edge.here[0] |= top << 40;
+    edge.here[1] |= top >> 24 | right << 8 | right >> 24 << 40;
+    if (task.around.left) edge.here[0] |= std::uint64_t{pixels[-stride - 1]} << 32;
+  }
+  return edge;
 }
 
 // Bit n: mode n may be used (8.3.1.2).
