@@ -50,36 +50,42 @@ void predict_luma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pix
 void predict_chroma(IntraMode mode, Neighbours neighbours, const std::uint8_t* pixels,
                     std::ptrdiff_t stride, std::uint8_t* out, std::ptrdiff_t out_stride) noexcept;
 
+// 8.3.3.4 and 8.3.4.4: a slanted plane through the pixels above and left. The pixel at x, y is
+// (corner + x × across + y × down) >> 5, as far as there is such a colour. All of it fits 16 bits:
+// a slope is below 1,400, and no pixel is more than 8 of each from the middle.
+struct Slant {
+  int corner = 0;
+  int across = 0;
+  int down = 0;
+};
+template <int kSize>
+[[nodiscard]] inline Slant slant_of(const std::uint8_t* pixels, std::ptrdiff_t stride) noexcept {
+  constexpr int kHalf = kSize / 2;
+  constexpr int kSlope = kSize == 16 ? 5 : 34;
+  const std::uint8_t* top = pixels - stride;  // top[-1] is the corner
+  const auto left = [&](int y) { return static_cast<int>(pixels[y * stride - 1]); };
+  int horizontal = 0;
+  int vertical = 0;
+  for (int i = 1; i <= kHalf; ++i) {
+    horizontal += i * (top[kHalf - 1 + i] - top[kHalf - 1 - i]);
+    vertical += i * (left(kHalf - 1 + i) - left(kHalf - 1 - i));
+  }
+  const int across = (kSlope * horizontal + 32) >> 6;
+  const int down = (kSlope * vertical + 32) >> 6;
+  return {16 * (left(kSize - 1) + top[kSize - 1]) + 16 - (kHalf - 1) * (across + down), across,
+          down};
+}
+
+// What DC predicts: for luma, and for each quarter of a chroma block (8.3.4.1 to 8.3.4.3).
+[[nodiscard]] int luma_mean(Neighbours neighbours, const std::uint8_t* pixels,
+                            std::ptrdiff_t stride) noexcept;
+[[nodiscard]] std::array<std::uint8_t, 4> chroma_means(Neighbours neighbours,
+                                                       const std::uint8_t* pixels,
+                                                       std::ptrdiff_t stride) noexcept;
+
 // The chroma pixels of `to` that belong to a luma vector; odd luma pixels are half a chroma pixel.
 void compensate_chroma(const Plane& reference, const Rect& to, Vector luma_vector,
                        std::uint8_t* out, std::ptrdiff_t out_stride) noexcept;
-
-// Sum of absolute differences of kWidth pixels in some rows.
-template <int kWidth>
-[[nodiscard]] inline int difference_of_rows(const std::uint8_t* a, std::ptrdiff_t a_stride,
-                                            const std::uint8_t* b, std::ptrdiff_t b_stride,
-                                            int rows) noexcept {
-  int sum = 0;
-  for (int y = 0; y < rows; ++y) {
-    for (int x = 0; x < kWidth; ++x) sum += std::abs(a[x] - b[x]);
-    a += a_stride;
-    b += b_stride;
-  }
-  return sum;
-}
-// The same of two 16×16 blocks; may stop early above `limit`.
-[[nodiscard]] inline int difference16(const std::uint8_t* a, std::ptrdiff_t a_stride,
-                                      const std::uint8_t* b, std::ptrdiff_t b_stride,
-                                      int limit) noexcept {
-  const int upper = difference_of_rows<16>(a, a_stride, b, b_stride, 8);
-  if (upper > limit) return upper;
-  return upper + difference_of_rows<16>(a + 8 * a_stride, a_stride, b + 8 * b_stride, b_stride, 8);
-}
-// Between a 16×16 block and what each mode that the neighbours allow predicts at `pixels`, by the
-// mode's number; others are left alone.
-void intra_differences(Neighbours neighbours, const std::uint8_t* source,
-                       std::ptrdiff_t source_stride, const std::uint8_t* pixels,
-                       std::ptrdiff_t stride, std::array<int, kIntraModes>& out) noexcept;
 
 template <int kSize>
 [[nodiscard]] inline bool equal_block(const std::uint8_t* a, std::ptrdiff_t a_stride,

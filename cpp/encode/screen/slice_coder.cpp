@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "encode/screen/difference.hpp"
 #include "encode/screen/patterns.hpp"
 
 namespace kvm::screen {
@@ -165,8 +166,8 @@ int SliceCoder::chroma_difference(int col, int row, const SourceBlock& source) c
   int sum = 0;
   for (std::size_t plane = 0; plane < 2; ++plane) {
     const Plane& picture = (*setup_.picture)[plane + 1];
-    sum += difference_of_rows<8>(source.chroma[plane], source.chroma_stride,
-                                 picture.at(col * 8, row * 8), picture.stride, 8);
+    sum += difference8_rows(source.chroma[plane], source.chroma_stride,
+                            picture.at(col * 8, row * 8), picture.stride, 8);
   }
   return sum;
 }

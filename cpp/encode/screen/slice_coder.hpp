@@ -131,7 +131,17 @@ class SliceCoder {
     return plane == 0 ? quantiser_
                       : chroma_quantiser(std::min(quantiser_ + chroma_offset(setup_.chroma), 51));
   }
-  [[nodiscard]] bool allowed(int col, int row, Vector vector) const noexcept;
+  // Vectors that a macroblock may have: inside the picture, and as far as the level allows.
+  struct Reach {
+    int left = 0;
+    int right = 0;
+    int up = 0;
+    int down = 0;
+    [[nodiscard]] bool holds(Vector vector) const noexcept {
+      return vector.x >= left && vector.x <= right && vector.y >= up && vector.y <= down;
+    }
+  };
+  [[nodiscard]] Reach reach_of(int col, int row) const noexcept;
   [[nodiscard]] SourceBlock source_at(int col, int row) const noexcept;
   [[nodiscard]] bool exact_chroma(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] bool exact_full_chroma(int col, int row, Vector vector) const noexcept;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "encode/screen/difference.hpp"
 #include "encode/screen/slice_coder.hpp"
 
 namespace kvm::screen {
@@ -35,12 +36,11 @@ constexpr int kHorizontalReach = 2000;  // A.3.1: 2048 in every level
 
 }  // namespace
 
-bool SliceCoder::allowed(int col, int row, Vector vector) const noexcept {
-  if (std::abs(vector.x) > kHorizontalReach || std::abs(vector.y) > setup_.vertical_reach)
-    return false;
-  const int x = col * kTile + vector.x;
-  const int y = row * kTile + vector.y;
-  return x >= 0 && y >= 0 && x <= (map_->cols() - 1) * kTile && y <= (map_->rows() - 1) * kTile;
+SliceCoder::Reach SliceCoder::reach_of(int col, int row) const noexcept {
+  return {.left = std::max(-col * kTile, -kHorizontalReach),
+          .right = std::min((map_->cols() - 1 - col) * kTile, kHorizontalReach),
+          .up = std::max(-row * kTile, -setup_.vertical_reach),
+          .down = std::min((map_->rows() - 1 - row) * kTile, setup_.vertical_reach)};
 }
 
 bool SliceCoder::exact_full_chroma(int col, int row, Vector vector) const noexcept {
@@ -72,8 +72,9 @@ std::optional<Vector> SliceCoder::find_exact(int col, int row,
                                              std::span<const Vector> candidates) const noexcept {
   const SourceBlock source = source_at(col, row);
   const Plane& old = (*setup_.old_source)[0];
+  const Reach reach = reach_of(col, row);
   for (const Vector vector : candidates) {
-    if (allowed(col, row, vector) &&
+    if (reach.holds(vector) &&
         equal_block<16>(source.luma, source.luma_stride,
                         old.at(col * kTile + vector.x, row * kTile + vector.y), old.stride) &&
         (!full_chroma() || exact_full_chroma(col, row, vector))) {
@@ -89,13 +90,14 @@ std::optional<SliceCoder::Inter> SliceCoder::find_halves(
     int col, int row, const Around& near, std::span<const Vector> candidates) const noexcept {
   using Shape = Motion::Shape;
   const SourceBlock source = source_at(col, row);
+  const Reach reach = reach_of(col, row);
   const auto old_at = [&](Vector vector) {
     return (*setup_.old_source)[0].at(col * kTile + vector.x, row * kTile + vector.y);
   };
   // Upper, lower, left, right.
   std::array<std::optional<Vector>, 4> exact;
   for (const Vector vector : candidates) {
-    if (!allowed(col, row, vector)) continue;
+    if (!reach.holds(vector)) continue;
     const unsigned same = equal_quarters(source.luma, source.luma_stride, old_at(vector),
                                          (*setup_.old_source)[0].stride);
     constexpr std::array<unsigned, 4> kQuartersOf{0b0011, 0b1100, 0b0101, 0b1010};
@@ -116,15 +118,14 @@ std::optional<SliceCoder::Inter> SliceCoder::find_halves(
     const Shape shape = i < 2 ? Shape::kRows : Shape::kColumns;
     const Rect rest = Motion::halves(shape)[1 - i % 2];
     for (const Vector vector : candidates) {
-      if (vector == *exact[i] || !allowed(col, row, vector)) continue;
+      if (vector == *exact[i] || !reach.holds(vector)) continue;
       const std::uint8_t* wanted = source.luma + rest.y * source.luma_stride + rest.x;
       const std::uint8_t* there =
           reference.at(col * kTile + rest.x + vector.x, row * kTile + rest.y + vector.y);
-      const int difference = shape == Shape::kRows
-                                 ? difference_of_rows<16>(wanted, source.luma_stride, there,
-                                                          reference.stride, rest.height)
-                                 : difference_of_rows<8>(wanted, source.luma_stride, there,
-                                                         reference.stride, rest.height);
+      const int difference =
+          shape == Shape::kRows
+              ? difference16_rows(wanted, source.luma_stride, there, reference.stride, rest.height)
+              : difference8_rows(wanted, source.luma_stride, there, reference.stride, rest.height);
       if (best && difference >= best->cost) continue;
       Motion motion{shape, *exact[i], vector};
       if (i % 2 == 1) std::swap(motion.first, motion.second);
@@ -144,7 +145,7 @@ std::optional<SliceCoder::Inter> SliceCoder::find_halves(
 int SliceCoder::moved_together(int col, int end, int row, Vector vector) noexcept {
   constexpr int kMost = 128;
   int count = std::min(end - col, together_);
-  while (count > 1 && !allowed(col + count - 1, row, vector)) --count;
+  while (count > 1 && !reach_of(col + count - 1, row).holds(vector)) --count;
   const int tried = count;
   for (std::size_t plane = 0; plane < luma_planes(); ++plane) {
     const Plane& now = (*setup_.source)[plane];

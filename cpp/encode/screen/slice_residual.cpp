@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "encode/screen/difference.hpp"
 #include "encode/screen/residual.hpp"
 #include "encode/screen/slice_coder.hpp"
 

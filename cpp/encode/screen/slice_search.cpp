@@ -3,6 +3,7 @@
 #include <bit>
 #include <limits>
 
+#include "encode/screen/difference.hpp"
 #include "encode/screen/slice_coder.hpp"
 
 namespace kvm::screen {
@@ -19,9 +20,8 @@ int SliceCoder::full_chroma_difference(int col, int row, Vector vector) const no
   for (std::size_t plane = 1; plane < 3; ++plane) {
     const Plane& source = (*setup_.source)[plane];
     const Plane& old = (*setup_.reference)[plane];
-    sum += difference_of_rows<kTile>(source.at(col * kTile, row * kTile), source.stride,
-                                     old.at(col * kTile + vector.x, row * kTile + vector.y),
-                                     old.stride, kTile);
+    sum += difference16(source.at(col * kTile, row * kTile), source.stride,
+                        old.at(col * kTile + vector.x, row * kTile + vector.y), old.stride);
   }
   return sum;
 }
@@ -30,30 +30,46 @@ SliceCoder::Inter SliceCoder::search(int col, int row, std::span<const Vector> c
                                      Vector predicted) const noexcept {
   const SourceBlock source = source_at(col, row);
   const Plane& luma = (*setup_.reference)[0];
+  const Reach reach = reach_of(col, row);
+  const std::uint8_t* here = luma.at(col * kTile, row * kTile);
+  const auto at = [&](Vector vector) { return here + vector.y * luma.stride + vector.x; };
   Inter best{.motion = {}, .cost = std::numeric_limits<int>::max()};
-  const auto consider = [&](Vector vector) {
-    if (!allowed(col, row, vector)) return false;
-    const int bits = vector_bits(vector, predicted);
-    int cost =
-        lambda_ * bits + difference16(source.luma, source.luma_stride,
-                                      luma.at(col * kTile + vector.x, row * kTile + vector.y),
-                                      luma.stride, best.cost - lambda_ * bits);
-    if (cost >= best.cost) return false;
+  // `cost`: of luma, if it is below the best one.
+  const auto take = [&](Vector vector, int cost) {
+    if (cost >= best.cost) return;
     if (full_chroma()) {
       cost += full_chroma_difference(col, row, vector);
-      if (cost >= best.cost) return false;
+      if (cost >= best.cost) return;
     }
     best = {.motion = Motion::of_whole(vector), .cost = cost};
-    return true;
+  };
+  const auto consider = [&](Vector vector) {
+    if (!reach.holds(vector)) return;
+    const int bits = lambda_ * vector_bits(vector, predicted);
+    take(vector, bits + difference16(source.luma, source.luma_stride, at(vector), luma.stride,
+                                     best.cost - bits));
   };
   for (const Vector vector : candidates) consider(vector);
   constexpr int kDiamondSteps = 12;
+  constexpr std::array<Vector, 4> kAround{{{0, -1}, {0, 1}, {-1, 0}, {1, 0}}};
   Vector came;  // the last step: what lies behind it was looked at
   for (int step = 0; step < kDiamondSteps; ++step) {
     const Vector from = best.motion.first;
-    for (const Vector offset : {Vector{0, -1}, Vector{0, 1}, Vector{-1, 0}, Vector{1, 0}}) {
+    const bool inside =
+        reach.holds({from.x - 1, from.y - 1}) && reach.holds({from.x + 1, from.y + 1});
+    std::array<int, 4> differences{};
+    if (inside)
+      differences_around16(source.luma, source.luma_stride, at(from), luma.stride, differences);
+    for (std::size_t i = 0; i < kAround.size(); ++i) {
+      const Vector offset = kAround[i];
       if (offset == Vector{-came.x, -came.y}) continue;
-      consider({from.x + offset.x, from.y + offset.y});
+      const Vector vector{from.x + offset.x, from.y + offset.y};
+      if (inside) {
+        if (differences[i] < best.cost)
+          take(vector, differences[i] + lambda_ * vector_bits(vector, predicted));
+      } else {
+        consider(vector);
+      }
     }
     if (best.motion.first == from) break;
     came = {best.motion.first.x - from.x, best.motion.first.y - from.y};
@@ -66,15 +82,23 @@ SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
   const Plane& luma = (*setup_.picture)[0];
   constexpr int kUnknown = std::numeric_limits<int>::max();
   std::array<int, kIntraModes> differences{kUnknown, kUnknown, kUnknown, kUnknown};
-  intra_differences(around(col, row).available(), source.luma, source.luma_stride,
-                    luma.at(col * kTile, row * kTile), luma.stride, differences);
+  const Neighbours neighbours = around(col, row).available();
+  intra_differences(
+      neighbours,
+      IntraBlocks<1>{
+          {source.luma}, source.luma_stride, {luma.at(col * kTile, row * kTile)}, luma.stride},
+      differences);
   if (full_chroma()) {
     for (std::size_t plane = 1; plane < 3; ++plane) {
       const Plane& from = (*setup_.source)[plane];
       const Plane& to = (*setup_.picture)[plane];
       std::array<int, kIntraModes> more{};
-      intra_differences(around(col, row).available(), from.at(col * kTile, row * kTile),
-                        from.stride, to.at(col * kTile, row * kTile), to.stride, more);
+      intra_differences(neighbours,
+                        IntraBlocks<1>{{from.at(col * kTile, row * kTile)},
+                                       from.stride,
+                                       {to.at(col * kTile, row * kTile)},
+                                       to.stride},
+                        more);
       for (std::size_t mode = 0; mode < differences.size(); ++mode) {
         if (differences[mode] != kUnknown) differences[mode] += more[mode];
       }
@@ -93,20 +117,21 @@ SliceCoder::Intra SliceCoder::choose_intra(int col, int row) const noexcept {
 // 4:2:0: Cb and Cr have a mode together, whatever luma's is.
 IntraMode SliceCoder::choose_chroma_intra(int col, int row, const Around& around) const noexcept {
   const SourceBlock source = source_at(col, row);
+  const Planes& picture = *setup_.picture;
+  std::array<int, kIntraModes> differences{};
+  intra_differences(
+      around.available(),
+      IntraBlocks<2>{source.chroma,
+                     source.chroma_stride,
+                     {picture[1].at(col * 8, row * 8), picture[2].at(col * 8, row * 8)},
+                     picture[1].stride},
+      differences);
   IntraMode best = IntraMode::kDc;
   int least = std::numeric_limits<int>::max();
   for (const IntraMode mode : kIntraOrder) {
     if (!around.available().allow(mode)) continue;
     const auto bits = 2 * static_cast<int>(std::bit_width(chroma_mode_number(mode) + 1U)) - 1;
-    int cost = lambda_ * bits;
-    for (std::size_t plane = 0; plane < 2; ++plane) {
-      const Plane& picture = (*setup_.picture)[plane + 1];
-      std::array<std::uint8_t, 64> predicted;
-      predict_chroma(mode, around.available(), picture.at(col * 8, row * 8), picture.stride,
-                     predicted.data(), 8);
-      cost +=
-          difference_of_rows<8>(source.chroma[plane], source.chroma_stride, predicted.data(), 8, 8);
-    }
+    const int cost = lambda_ * bits + differences[static_cast<std::size_t>(mode)];
     if (cost < least) {
       least = cost;
       best = mode;
@@ -189,7 +214,7 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
                            Vector predicted, const std::optional<Inter>& halves) {
   map_->changed(col, row, true);
   const Vector skips = skip_vector(near);
-  if (allowed(col, row, skips) && code_skip(col, row, skips)) return 1;
+  if (reach_of(col, row).holds(skips) && code_skip(col, row, skips)) return 1;
   // What moves goes on moving.
   candidates.add(map_->last_vector(col, row));
   if (col + 1 < map_->cols()) candidates.add(map_->last_vector(col + 1, row));
