@@ -136,6 +136,7 @@ std::vector<ScreenEncoder::Rows> ScreenEncoder::cut(const TileMap& tiles) const 
   const std::size_t total = tiles.count();
   const std::size_t pieces = std::clamp<std::size_t>(
       total / std::max<std::size_t>(slicing_.least_tiles, 1), 1, slices_.size());
+  if (pieces == 1) return {{0, rows_}};
   std::vector<Rows> ranges;
   std::size_t seen = 0;
   int begin = 0;
@@ -244,19 +245,22 @@ void ScreenEncoder::choose_sharpened(const TileMap& tiles) {
   constexpr std::uint32_t kRested = 15;     // pictures; what changes sooner is not worth it
   constexpr double kReserve = 0.1;          // seconds of the ceiling
   if (tiles.count() < kLargeChange || quantiser_.budget() < kReserve * rate_.bitrate) return;
-  const int count = cols_ * rows_;
+  const int sharp = sharp_quantiser();
+  int col = next_sharpened_ % cols_;
+  int row = next_sharpened_ / cols_;
   int chosen = 0;
-  for (int seen = 0; seen < count && chosen < kMost; ++seen) {
-    next_sharpened_ = (next_sharpened_ + 1) % count;
-    const int col = next_sharpened_ % cols_;
-    const int row = next_sharpened_ / cols_;
-    if (tiles.at(col, row) || map_.rested(col, row) < kRested ||
-        map_.quality(col, row) <= sharp_quantiser()) {
-      continue;
+  // Mostly there is nothing left to do: that is found quickly.
+  for (int seen = 0; seen < cols_ * rows_ && chosen < kMost; ++seen) {
+    if (++col == cols_) {
+      col = 0;
+      row = (row + 1) % rows_;
     }
+    if (map_.quality(col, row) <= sharp || tiles.at(col, row) || map_.rested(col, row) < kRested)
+      continue;
     sharpened_.set(col, row);
     ++chosen;
   }
+  next_sharpened_ = row * cols_ + col;
 }
 
 EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& hints) {

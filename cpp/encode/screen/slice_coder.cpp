@@ -189,7 +189,7 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
   const Motion& motion = inter.motion;
   const SourceBlock source = source_at(col, row);
   residual_.pattern = 0;
-  if (!inter.exact_luma) luma_inter(0, col, row);
+  if (!inter.exact_luma) luma_inter(0, col, row, inter.luma_pattern);
   const bool blurred = !inter.exact_chroma && inter.exact_luma && !full_chroma() &&
                        chroma_difference(col, row, source) < kChromaBits * lambda_;
   if (!inter.exact_chroma && !blurred) chroma(col, row, source, Rounding::kInter);

@@ -94,6 +94,8 @@ class SliceCoder {
     bool exact_luma = false;  // the source itself is found there
     bool exact_chroma = false;
     int cost = 0;
+    // CodedBlockPatternLuma, where the levels of luma stand in `residual_` already.
+    std::optional<unsigned> luma_pattern = std::nullopt;
   };
   struct Intra {
     IntraMode mode = IntraMode::kDc;
@@ -175,8 +177,9 @@ class SliceCoder {
   void bring(const Rect& to, Vector vector) const noexcept;
   void code_inter(int col, int row, const Inter& inter, const Around& around);
   // As P_Skip, when what differs at its vector is not worth a bit: false leaves nothing but pixels
-  // to be written over.
-  [[nodiscard]] bool code_skip(int col, int row, Vector vector);
+  // to be written over, and in `luma_pattern` that of the levels of luma, if it came to them.
+  [[nodiscard]] bool code_skip(int col, int row, Vector vector,
+                               std::optional<unsigned>& luma_pattern);
   void code_intra(int col, int row, const Intra& intra, const Around& around);
   // Intra_4x4, when it is better than `rival`, by the difference of its prediction and by what it
   // costs in the end: false leaves nothing but pixels to be written over.
@@ -193,7 +196,7 @@ class SliceCoder {
   [[nodiscard]] int luma_cost(int col, int row, const Rival& rival, const Around& around);
   // Levels from source and the prediction that stands in the picture; then adds them to it. Luma,
   // and in 4:4:4 any plane.
-  void luma_inter(std::size_t plane, int col, int row);
+  void luma_inter(std::size_t plane, int col, int row, std::optional<unsigned> pattern = {});
   // The 8×8 blocks whose levels are kept, as CodedBlockPatternLuma; all others hold none.
   [[nodiscard]] unsigned luma_levels(std::size_t plane, int col, int row,
                                      const std::uint8_t* prediction, std::ptrdiff_t stride,

@@ -1,6 +1,7 @@
 // The residual half of SliceCoder: transform, quantisation, reconstruction, levels.
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "encode/screen/difference.hpp"
 #include "encode/screen/residual.hpp"
@@ -14,8 +15,8 @@ namespace {
 constexpr int kWorthBlock8 = 4;      // an 8×8 of luma below this is left out
 constexpr int kWorthMacroblock = 6;  // all luma
 constexpr int kWorthChroma = 7;      // the AC of one chroma plane
-[[nodiscard]] int worth(std::uint32_t nonzero, std::uint32_t large) noexcept {
-  if (large != 0) return 9;
+constexpr int kLargeWorth = 9;       // any level beyond ±1: more than all of these
+[[nodiscard]] int worth(std::uint32_t nonzero) noexcept {
   static constexpr std::array<std::uint8_t, 16> kByRun{3, 2, 2, 1, 1, 1, 0, 0,
                                                        0, 0, 0, 0, 0, 0, 0, 0};
   int score = 0;
@@ -27,6 +28,22 @@ constexpr int kWorthChroma = 7;      // the AC of one chroma plane
   return score;
 }
 
+// The marks of blocks side by side.
+template <std::size_t kCount>
+[[nodiscard]] std::uint32_t two_of(const std::array<std::uint16_t, kCount>& marks,
+                                   std::size_t first) noexcept {
+  std::uint32_t two = 0;
+  std::memcpy(&two, &marks[first], sizeof two);
+  return two;
+}
+template <std::size_t kCount>
+[[nodiscard]] std::uint64_t four_of(const std::array<std::uint16_t, kCount>& marks,
+                                    std::size_t first) noexcept {
+  std::uint64_t four = 0;
+  std::memcpy(&four, &marks[first], sizeof four);
+  return four;
+}
+
 template <std::size_t kCount>
 void clear_block(Blocks<kCount>& blocks, Occupied<kCount>& occupied, std::size_t block) noexcept {
   if (occupied.nonzero[block] == 0) return;
@@ -35,8 +52,8 @@ void clear_block(Blocks<kCount>& blocks, Occupied<kCount>& occupied, std::size_t
 }
 template <std::size_t kCount>
 [[nodiscard]] bool any_of(const Occupied<kCount>& occupied) noexcept {
-  std::uint32_t all = 0;
-  for (const std::uint16_t nonzero : occupied.nonzero) all |= nonzero;
+  std::uint64_t all = 0;
+  for (std::size_t i = 0; i < kCount; i += 4) all |= four_of(occupied.nonzero, i);
   return all != 0;
 }
 
@@ -58,10 +75,11 @@ template <std::size_t kPlane, typename State>
 
 }  // namespace
 
-void SliceCoder::luma_inter(std::size_t plane, int col, int row) {
+void SliceCoder::luma_inter(std::size_t plane, int col, int row, std::optional<unsigned> pattern) {
   const Plane& picture = (*setup_.picture)[plane];
   std::uint8_t* pixels = picture.at(col * kTile, row * kTile);
-  const unsigned kept = luma_levels(plane, col, row, pixels, picture.stride, levels_of(plane));
+  const unsigned kept =
+      pattern ? *pattern : luma_levels(plane, col, row, pixels, picture.stride, levels_of(plane));
   if (kept == 0) return;
   residual_.pattern |= kept;
   add_luma(levels_of(plane).blocks, nullptr, quantiser_of(plane), pixels, picture.stride);
@@ -72,16 +90,22 @@ unsigned SliceCoder::luma_levels(std::size_t plane, int col, int row,
                                  LumaLevels& levels) const {
   const Plane& source = (*setup_.source)[plane];
   LumaBlocks& blocks = levels.blocks;
-  forward_luma(source.at(col * kTile, row * kTile), source.stride, prediction, stride, blocks);
   Occupied<16>& used = levels.used;
-  quantise(blocks, quantiser_of(plane), Rounding::kInter, used);
+  code_luma(source.at(col * kTile, row * kTile), source.stride, prediction, stride,
+            quantiser_of(plane), Rounding::kInter, nullptr, blocks, used);
   if (!any_of(used)) return 0;
   unsigned kept = 0;
   int total = 0;
   for (std::size_t eighth = 0; eighth < 4; ++eighth) {
+    const std::size_t first = raster(eighth * 4);
+    if ((two_of(used.nonzero, first) | two_of(used.nonzero, first + 4)) == 0) continue;
     int score = 0;
-    for (std::size_t i = eighth * 4; i < eighth * 4 + 4; ++i)
-      score += worth(used.nonzero[raster(i)], used.large[raster(i)]);
+    if ((two_of(used.large, first) | two_of(used.large, first + 4)) != 0) {
+      score = kLargeWorth;
+    } else {
+      for (const std::size_t i : {first, first + 1, first + 4, first + 5})
+        score += worth(used.nonzero[i]);
+    }
     if (score >= kWorthBlock8) {
       total += score;
       kept |= 1U << eighth;
@@ -94,7 +118,7 @@ unsigned SliceCoder::luma_levels(std::size_t plane, int col, int row,
   return 0;
 }
 
-bool SliceCoder::code_skip(int col, int row, Vector vector) {
+bool SliceCoder::code_skip(int col, int row, Vector vector, std::optional<unsigned>& luma_pattern) {
   const SourceBlock source = source_at(col, row);
   const Plane& reference = (*setup_.reference)[0];
   const std::uint8_t* luma = reference.at(col * kTile + vector.x, row * kTile + vector.y);
@@ -103,7 +127,8 @@ bool SliceCoder::code_skip(int col, int row, Vector vector) {
   if (difference16(source.luma, source.luma_stride, luma, reference.stride, limit) > limit)
     return false;
   residual_.pattern = 0;
-  if (luma_levels(0, col, row, luma, reference.stride, residual_.luma) != 0) return false;
+  luma_pattern = luma_levels(0, col, row, luma, reference.stride, residual_.luma);
+  if (*luma_pattern != 0) return false;
   predict_inter(col, row, 1, vector);
   chroma(col, row, source, Rounding::kInter);
   if (residual_.pattern != 0) return false;
@@ -123,10 +148,8 @@ void SliceCoder::luma_intra(std::size_t plane, int col, int row, std::uint8_t* p
                             std::ptrdiff_t stride, LumaLevels& levels) const {
   const Plane& source = (*setup_.source)[plane];
   const int quantiser = quantiser_of(plane);
-  forward_luma(source.at(col * kTile, row * kTile), source.stride, pixels, stride, levels.blocks);
-  levels.dc = levels.blocks.at[0];
-  levels.blocks.at[0].fill(0);
-  quantise(levels.blocks, quantiser, Rounding::kIntra, levels.used);
+  code_luma(source.at(col * kTile, row * kTile), source.stride, pixels, stride, quantiser,
+            Rounding::kIntra, levels.dc.data(), levels.blocks, levels.used);
   quantise_luma_dc(levels.dc, quantiser);
   Block4 dc = levels.dc;
   dequantise_luma_dc(dc, quantiser);
@@ -150,26 +173,26 @@ void SliceCoder::chroma(int col, int row, const SourceBlock& source, Rounding ro
                                             picture[2].at(col * 8, row * 8)};
   const std::ptrdiff_t stride = picture[1].stride;
   ChromaBlocks& blocks = residual_.chroma;
-  forward_chroma(source.chroma, source.chroma_stride, {pixels[0], pixels[1]}, stride, blocks);
+  Occupied<8>& used = residual_.chroma_used;
+  std::array<std::int16_t, 8> dc;
+  code_chroma(source.chroma, source.chroma_stride, {pixels[0], pixels[1]}, stride, quantiser,
+              rounding, dc.data(), blocks, used);
   bool any_dc = false;
   for (std::size_t c = 0; c < 2; ++c) {
-    ChromaDc& dc = residual_.chroma_dc[c];
-    std::copy_n(blocks.at[0].begin() + static_cast<std::ptrdiff_t>(c * 4), 4, dc.begin());
-    any_dc |= quantise_chroma_dc(dc, quantiser, rounding);
+    ChromaDc& levels = residual_.chroma_dc[c];
+    std::copy_n(dc.begin() + static_cast<std::ptrdiff_t>(c * 4), 4, levels.begin());
+    any_dc |= quantise_chroma_dc(levels, quantiser, rounding);
   }
-  blocks.at[0].fill(0);
-  Occupied<8>& used = residual_.chroma_used;
-  quantise(blocks, quantiser, rounding, used);
   for (std::size_t c = 0; c < 2; ++c) {
+    if (four_of(used.nonzero, c * 4) == 0 || four_of(used.large, c * 4) != 0) continue;
     int score = 0;
-    for (std::size_t i = c * 4; i < c * 4 + 4; ++i) score += worth(used.nonzero[i], used.large[i]);
+    for (std::size_t i = c * 4; i < c * 4 + 4; ++i) score += worth(used.nonzero[i]);
     if (score >= kWorthChroma) continue;
     for (std::size_t i = c * 4; i < c * 4 + 4; ++i) clear_block(blocks, used, i);
   }
   const bool any_ac = any_of(used);
   if (!any_dc && !any_ac) return;
   residual_.pattern |= any_ac ? 2U << 4 : 1U << 4;
-  std::array<std::int16_t, 8> dc;
   for (std::size_t c = 0; c < 2; ++c) {
     ChromaDc scaled = residual_.chroma_dc[c];
     dequantise_chroma_dc(scaled, quantiser);

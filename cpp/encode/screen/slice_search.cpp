@@ -214,7 +214,8 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
                            Vector predicted, const std::optional<Inter>& halves) {
   map_->changed(col, row, true);
   const Vector skips = skip_vector(near);
-  if (reach_of(col, row).holds(skips) && code_skip(col, row, skips)) return 1;
+  std::optional<unsigned> skip_pattern;
+  if (reach_of(col, row).holds(skips) && code_skip(col, row, skips, skip_pattern)) return 1;
   // What moves goes on moving.
   candidates.add(map_->last_vector(col, row));
   if (col + 1 < map_->cols()) candidates.add(map_->last_vector(col + 1, row));
@@ -246,14 +247,16 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
       take_intra = *as_intra.cost < *as_inter.cost;
     }
     if (std::min(intra.cost, inter.cost) >= kWorthIntra4InMotion * lambda_ &&
-        !in_large_film(col, row) && code_intra4(col, row, take_intra ? as_intra : as_inter, near)) {
-      return 1;
+        !in_large_film(col, row)) {
+      if (code_intra4(col, row, take_intra ? as_intra : as_inter, near)) return 1;
+      skip_pattern.reset();  // its levels were written over
     }
     if (take_intra) {
       code_intra(col, row, intra, near);
       return 1;
     }
   }
+  if (inter.motion.whole() && inter.motion.first == skips) inter.luma_pattern = skip_pattern;
   predict_inter(col, row, inter.motion);
   code_inter(col, row, inter, near);
   return 1;

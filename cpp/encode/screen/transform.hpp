@@ -38,14 +38,6 @@ inline constexpr std::array<std::uint8_t, 16> kZigzag{0, 1,  4,  8,  5, 2,  3,  
 // Table 8-15: chroma's quantiser for luma's 0 … 51.
 [[nodiscard]] int chroma_quantiser(int quantiser) noexcept;
 
-// source - prediction, transformed. The two chroma planes have the same stride.
-void forward_luma(const std::uint8_t* source, std::ptrdiff_t source_stride,
-                  const std::uint8_t* prediction, std::ptrdiff_t prediction_stride,
-                  LumaBlocks& out) noexcept;
-void forward_chroma(const std::array<const std::uint8_t*, 2>& source, std::ptrdiff_t source_stride,
-                    const std::array<const std::uint8_t*, 2>& prediction,
-                    std::ptrdiff_t prediction_stride, ChromaBlocks& out) noexcept;
-
 // Which part of a quantiser step is added before the division: less keeps more zeros.
 enum class Rounding { kIntra, kInter };
 
@@ -56,9 +48,17 @@ struct alignas(32) Occupied {
   std::array<std::uint16_t, kCount> large;
 };
 
-// Coefficients → levels in place.
-void quantise(LumaBlocks& blocks, int quantiser, Rounding rounding, Occupied<16>& out) noexcept;
-void quantise(ChromaBlocks& blocks, int quantiser, Rounding rounding, Occupied<8>& out) noexcept;
+// source - prediction, transformed and quantised. `dc` gets the coefficients at position 0, one of
+// each block, whose levels are 0 then; null = they are quantised as the others. The two chroma
+// planes have the same stride.
+void code_luma(const std::uint8_t* source, std::ptrdiff_t source_stride,
+               const std::uint8_t* prediction, std::ptrdiff_t prediction_stride, int quantiser,
+               Rounding rounding, std::int16_t* dc, LumaBlocks& levels,
+               Occupied<16>& used) noexcept;
+void code_chroma(const std::array<const std::uint8_t*, 2>& source, std::ptrdiff_t source_stride,
+                 const std::array<const std::uint8_t*, 2>& prediction,
+                 std::ptrdiff_t prediction_stride, int quantiser, Rounding rounding,
+                 std::int16_t* dc, ChromaBlocks& levels, Occupied<8>& used) noexcept;
 
 // pixels += what a decoder makes of the levels. `dc`: coefficients that take the place of the
 // scaled levels at position 0, one for each block; null = none.
