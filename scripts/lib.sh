@@ -1,5 +1,5 @@
 # Shared by the scripts beside it: sourced, never run. Sets $ROOT, goes there, and gives
-# need_system, ensure_venv, ensure_group, install_native, run_pytest, start_xvfb, start_wine, usable_display.
+# need_system, ensure_venv, ensure_group, install_native, run_pytest, start_xvfb, start_wine, end_wine, usable_display.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -54,7 +54,7 @@ build|pc xau|libxau-dev|libXau-devel
 test bench|header doctest/doctest.h|doctest-dev|doctest-devel
 test screen bench|cmd Xvfb|xvfb|xorg-x11-server-Xvfb
 test screen bench|cmd xterm|xterm|xterm
-test|cmd xrandr|x11-xserver-utils|xrandr
+test windows|cmd xrandr|x11-xserver-utils|xrandr
 test|cmd Xvnc|tigervnc-standalone-server|tigervnc-server
 test|cmd weston|weston|weston
 test|cmd Xwayland|xwayland|xorg-x11-server-Xwayland
@@ -329,8 +329,10 @@ start_xvfb() {
   XVFB_DISPLAY=":$number"
 }
 
-# start_wine FOLDER [WxH]: Wine on a private X server, its Windows in FOLDER; $WINESERVER is its server.
+# start_wine FOLDER [WxH [WxH+X+Y…]]: Wine on a private X server, its Windows in FOLDER; $WINESERVER is its server.
+# The places are those of monitors on that screen, the primary one first.
 start_wine() {
+  local place mm number=0
   export WINEPREFIX="$1/prefix" WINEDEBUG=-all
   export WINEDLLOVERRIDES="mscoree,mshtml=" # or Wine asks whether to download them
   start_xvfb "${2:-1280x1024}"
@@ -339,6 +341,24 @@ start_wine() {
   CLEANUP+=("'$WINESERVER' -k; '$WINESERVER' -w") # it writes into the folder until it has ended
   timeout 120 wine wineboot --init >"$1/log" 2>&1 ||
     die "Wine made no Windows folder within 120 s:" "$(tail -n 5 "$1/log")"
+  if [ $# -lt 3 ]; then return 0; fi
+  mm='s/^([0-9]+)x([0-9]+)/\1\/300x\2\/200/' # xrandr wants millimetres
+  for place in "${@:3}"; do
+    xrandr --setmonitor "$([ $number -gt 0 ] || echo '*')monitor$number" "$(sed -E "$mm" <<<"$place")" \
+      "$([ $number -gt 0 ] && echo none || echo screen)" >>"$1/log" 2>&1 ||
+      die "xrandr made no monitor $place:" "$(tail -n 5 "$1/log")"
+    number=$((number + 1))
+  done
+  # By RandR Wine takes outputs for monitors, of which Xvfb has one; by Xinerama the X server tells it those.
+  timeout 60 wine reg add 'HKCU\Software\Wine\X11 Driver' /v UseXRandR /d N /f >>"$1/log" 2>&1 ||
+    die "Wine's registry takes no value:" "$(tail -n 5 "$1/log")"
+  end_wine
+}
+
+# end_wine: the next program finds Windows started anew, on the $DISPLAY of then.
+end_wine() {
+  "$WINESERVER" -k || true # it says so when none runs
+  "$WINESERVER" -w
 }
 
 # usable_display: the user's own X screen can really be read. Else $WHY_NOT says why ("" when there is none).

@@ -22,11 +22,14 @@ cmake --build --preset windows --parallel "$JOBS"
 
 folder="$(mktemp -d)"
 CLEANUP+=("rm -rf '$folder'")
-start_wine "$folder"
+# The second monitor is left of the primary one and higher: its places are negative.
+start_wine "$folder" 1920x1120 1280x1024+640+96 640x480+0+0
+export KVMSTREAM_TEST_MONITORS="1280x1024+0+0 640x480-640-96"
 status=0
 export KVMSTREAM_WINDOWS_BUILD="$ROOT/build/windows"
 # Most of their time is waiting.
 timeout 300 ctest --preset windows --parallel "$((2 * JOBS))" || status=$?
 if [ "$status" -eq 124 ]; then die "the tests under Wine took more than 300 s: something hangs"; fi
 if [ "$status" -ne 0 ]; then exit "$status"; fi
+end_wine # the desktop of these is on another X server
 timeout 180 "$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_source.py tests/test_windows_hub.py

@@ -11,8 +11,7 @@
 #include <memory>
 
 #include "base/clock.hpp"
-#include "capture/source.hpp"
-#include "encode/ladder.hpp"
+#include "capture_support.hpp"
 #include "pipeline/pipeline.hpp"
 #include "scene.hpp"
 
@@ -29,12 +28,8 @@ int record(const char* path) {
     return 1;
   }
   test::Scene scene;
-  auto log = std::make_shared<LogRing>();
-  Pipeline pipeline(
-      test::scene_config(), [&](const StreamConfig& wanted) { return make_source(wanted, log); },
-      Ladder(default_candidates({}), log), log);
-  pipeline.start();
-  const auto subscription = pipeline.subscribe(64);
+  const auto pipeline = test::start_stream(test::scene_config());
+  const auto subscription = pipeline->subscribe(64);
   const double cpu_before = test::cpu_seconds();
   const std::int64_t began = now_ns();
   std::int64_t ends = INT64_MAX;
@@ -65,7 +60,7 @@ int record(const char* path) {
       "{\"packets\": %d, \"capture\": \"%s\", \"encoder\": \"%s\", \"fps\": %.1f, \"cpu_ms\": "
       "%.2f, "
       "\"window\": [%d, %d, %d, %d], \"size\": [%d, %d], \"seed\": %u}\n",
-      packets, pipeline.stats().capture.c_str(), pipeline.stats().encoder.c_str(),
+      packets, pipeline->stats().capture.c_str(), pipeline->stats().encoder.c_str(),
       moving / moving_seconds, 1000 * moving_cpu / moving, scene.x(), scene.y(), test::kFirst.width,
       test::kFirst.height, test::kRegion.width, test::kRegion.height, test::Scene::kSeed);
   return 0;

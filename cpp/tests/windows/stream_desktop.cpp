@@ -13,8 +13,7 @@
 #include <thread>
 
 #include "base/clock.hpp"
-#include "capture/source.hpp"
-#include "encode/ladder.hpp"
+#include "capture_support.hpp"
 #include "hub_session.hpp"
 #include "pipeline/pipeline.hpp"
 #include "scene.hpp"
@@ -66,25 +65,21 @@ class Figures {
 
 void stream(const test::HubAddress& hub) {
   test::Scene scene;
-  auto log = std::make_shared<LogRing>();
-  Pipeline pipeline(
-      test::scene_config(), [&](const StreamConfig& wanted) { return make_source(wanted, log); },
-      Ladder(default_candidates({}), log), log);
-  pipeline.start();
+  const auto pipeline = test::start_stream(test::scene_config());
   Figures figures;
   int done = 0;
   const std::int64_t limit = now_ns() + kLimitNs;
   const auto goes_on = [limit] { return !ended && now_ns() < limit; };
   while (goes_on()) {
     try {
-      test::HubSession session(hub, pipeline);
+      test::HubSession session(hub, *pipeline);
       while (goes_on()) {
         if (done < lines) {
           ++done;
           scene.begin();
           figures.begin();
         }
-        if (scene.step()) figures.print(pipeline, scene);
+        if (scene.step()) figures.print(*pipeline, scene);
         if (session.turn(kPatienceNs)) figures.count();
       }
     } catch (const std::exception& error) {

@@ -6,61 +6,20 @@
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "capture/source.hpp"
-#include "encode/h264_sps.hpp"
-#include "pipeline/pipeline.hpp"
+#include "capture_support.hpp"
 #include "window.hpp"
 
 namespace kvm {
 namespace {
 
-using test::pixel_at;
+using test::kPatienceNs;
+using test::open;
+using test::region;
+using test::sees;
+using test::shows;
+using test::start_stream;
+using test::wait_until_still;
 using test::Window;
-
-constexpr std::int64_t kPatienceNs = 10 * kNsPerSec;
-
-std::unique_ptr<FrameSource> open(const StreamConfig& config) {
-  auto source = make_source(config, std::make_shared<LogRing>());
-  source->open(config);
-  return source;
-}
-
-StreamConfig region(const Rect& rect, CursorMode cursor = CursorMode::kHidden) {
-  StreamConfig config;
-  config.region = rect;
-  config.cursor = cursor;
-  return config;
-}
-
-// The picture has `window`'s pixels, `window` being where its top left corner is in the picture.
-bool shows(const Frame& frame, const Rect& window, unsigned seed) {
-  const Rect inside = intersect(window, {0, 0, frame.width, frame.height});
-  for (int y = inside.y; y < inside.bottom(); ++y) {
-    for (int x = inside.x; x < inside.right(); ++x) {
-      const std::uint8_t* p = frame.planes().data[0] + y * frame.planes().stride[0] + x * 4;
-      const std::uint32_t got = p[0] | std::uint32_t{p[1]} << 8 | std::uint32_t{p[2]} << 16;
-      if (got != pixel_at(x - window.x, y - window.y, seed)) return false;
-    }
-  }
-  return !inside.empty();
-}
-
-// Waits for a frame that satisfies `wanted`: the window's pixels reach the screen in their own
-// time.
-template <typename Wanted>
-bool sees(FrameSource& source, Wanted&& wanted) {
-  const std::int64_t deadline = now_ns() + kPatienceNs;
-  while (now_ns() < deadline) {
-    SourceEvent event = source.wait(0, deadline);
-    if (const auto* frame = std::get_if<Frame>(&event); frame != nullptr && wanted(*frame))
-      return true;
-  }
-  return false;
-}
-
-void wait_until_still(FrameSource& source) {
-  while (!std::holds_alternative<Timeout>(source.wait(0, now_ns() + 300 * kNsPerMs))) {
-  }
-}
 
 }  // namespace
 
@@ -192,21 +151,16 @@ TEST_CASE("a region or monitor that does not exist is refused with what there is
 
 TEST_CASE("the pipeline makes H.264 of the screen with our own encoder") {
   const Window window({0, 0, 320, 240}, 5);
-  auto log = std::make_shared<LogRing>();
-  Pipeline pipeline(
-      region({0, 0, 321, 241}),
-      [&](const StreamConfig& config) { return make_source(config, log); },
-      Ladder(default_candidates({}), log), log);
-  pipeline.start();
-  const auto subscription = pipeline.subscribe(8);
+  const auto pipeline = start_stream(region({0, 0, 321, 241}));
+  const auto subscription = pipeline->subscribe(8);
   const PacketPtr packet = subscription->next(kPatienceNs);
   REQUIRE(packet);
   CHECK(packet->keyframe);
   CHECK(packet->width == 321);
   CHECK(packet->height == 241);
   REQUIRE(packet->data.size() > 4);
-  CHECK(pipeline.stats().encoder == "screen");
-  CHECK(pipeline.stats().capture.starts_with("gdi"));
+  CHECK(pipeline->stats().encoder == "screen");
+  CHECK(pipeline->stats().capture.starts_with("gdi"));
 }
 
 }  // namespace kvm

@@ -5,7 +5,6 @@
 #include <map>
 #include <tuple>
 
-#include "input/absolute.hpp"
 #include "input/scan_codes.hpp"
 #include "input/sendinput.hpp"
 #include "recorder.hpp"
@@ -250,31 +249,6 @@ TEST_CASE("text arrives in any script; line ends and tabs as keys; held modifier
   for (int i = 0; i < 600; ++i) longest += "äж🙂";  // 2,400 UTF-16 units, ten batches
   CHECK(hands.text(longest) == "");
   CHECK(characters(window.take(typed(2'400), std::chrono::seconds(40))).size() == 2'400);
-}
-
-TEST_CASE("the pointer reaches every corner of the desktop to the pixel") {
-  SendInputInjector hands;
-  const Rect all = input::make_desktop()->bounds();
-  REQUIRE_FALSE(all.empty());
-  const std::pair<int, int> places[] = {{all.x, all.y},
-                                        {all.right() - 1, all.y},
-                                        {all.x, all.bottom() - 1},
-                                        {all.right() - 1, all.bottom() - 1},
-                                        {all.x + 333, all.y + 222},
-                                        {all.x + 1, all.bottom() - 2}};
-  for (const auto& [x, y] : places) {
-    CHECK(hands.move(x, y) == "");
-    POINT at{};
-    REQUIRE(GetCursorPos(&at));
-    CHECK(at.x == x);
-    CHECK(at.y == y);
-  }
-  hands.move(all.x + 100, all.y + 100);
-  CHECK(hands.move(all.right() + 1000, all.y - 1000) == "");  // as near as can be
-  POINT at{};
-  GetCursorPos(&at);
-  CHECK(at.x == all.right() - 1);
-  CHECK(at.y == all.y);
 }
 
 TEST_CASE("motion, all five buttons and both wheels arrive in the window") {
