@@ -75,7 +75,8 @@ write_report() {
     echo
     echo "| step | outcome | time | what | commit, end |"
     echo "|---|---|---|---|---|"
-    cat "$ROWS"/*
+    # In the order of the steps: ten comes after nine.
+    printf '%s\n' "$ROWS"/* | sort -V | while IFS= read -r each; do cat "$each"; done
   } >"$REPORT"
 }
 
