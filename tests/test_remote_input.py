@@ -68,6 +68,19 @@ def test_pointer_and_buttons_land_where_they_should(house, screen) -> None:
                     await source.mouse.move(640, 0)
                 with pytest.raises(ConfigError, match="KeyboardEvent"):
                     await source.keyboard.press("Hyper")
+                for refused, reason in (
+                    (source.mouse.wheel(dy=100.1), r"dy = 100\.1: must be -100 … 100; turn it"),
+                    (source.mouse.wheel(dx=float("nan")), "dx = nan: must be"),
+                    (source.mouse.move_by(0, -32768), "dy = -32768: must be -32767"),
+                    (source.mouse.click(count=101), "count = 101: must be 1 … 100"),
+                    (source.keyboard.press(*["a"] * 129), "129: must be 1 … 128"),
+                ):
+                    with pytest.raises(ConfigError, match=reason):
+                        await refused
+                # The largest ones arrive, and the connection is the same.
+                await source.mouse.wheel(-100, 100)
+                await source.mouse.move_by(32767, -32767)
+                assert test.pointer()[:2] == (639, 0)
                 test.close()
 
     asyncio.run(main())

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 from .errors import ConfigError
 from .wire import messages as m
 from .wire.keys import BUTTONS, key_code
-from .wire.limits import CLIPBOARD_BYTES, TEXT_CHARACTERS
+from .wire.limits import (
+    CLIPBOARD_BYTES,
+    INPUT_EVENTS,
+    RELATIVE_PIXELS,
+    TEXT_CHARACTERS,
+    WHEEL_UNITS,
+)
 
 if TYPE_CHECKING:
     from .remote import RemoteSource
@@ -17,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Keyboard", "Mouse", "RemoteClipboard"]
 
 _NOTCH: Final = 120
+_NOTCHES: Final = WHEEL_UNITS // _NOTCH
+_CLICKS: Final = 100
 _WAITING_SECONDS: Final = 20.0
 
 
@@ -39,6 +47,7 @@ class Keyboard:
         """Press keys together and let go: press("ctrl", "c")."""
         if not keys:
             raise ConfigError("press() needs at least one key, e.g. press('ctrl', 'c')")
+        _within("keys together", len(keys), 1, INPUT_EVENTS // 2, "press them one after the other")
         codes = [key_code(key) for key in keys]
         await self._source._inject(
             *(m.Key(code, True) for code in codes),
@@ -74,14 +83,17 @@ class Mouse:
         await self._source._inject(await self._motion(x, y))
 
     async def move_by(self, dx: int, dy: int) -> None:
-        """Go so many pixels further."""
+        """Go so many pixels further. Raises ConfigError beyond 32,767 at once."""
+        for name, value in (("dx", dx), ("dy", dy)):
+            _within(name, value, -RELATIVE_PIXELS, RELATIVE_PIXELS, "go there in several steps")
         await self._source._inject(m.RelativeMotion(dx, dy))
 
     async def click(
         self, x: float | None = None, y: float | None = None, button: str = "left", count: int = 1
     ) -> None:
-        """Click, at a place or where the pointer is; count=2 is a double click."""
+        """Click, at a place or where the pointer is; count=2 is a double click. Raises ConfigError beyond 100."""
         code = _button(button)
+        _within("count", count, 1, _CLICKS, "click() again")
         motion = [] if x is None or y is None else [await self._motion(x, y)]
         clicks = [m.Button(code, down) for _ in range(count) for down in (True, False)]
         await self._source._inject(*motion, *clicks)
@@ -99,7 +111,9 @@ class Mouse:
         await self._source._inject(m.Button(code, False))
 
     async def wheel(self, dx: float = 0, dy: float = 0) -> None:
-        """Turn the wheel by notches, also fractions: down and right are positive."""
+        """Turn the wheel by notches, also fractions: down and right are positive. Raises ConfigError beyond 100."""
+        for name, value in (("dx", dx), ("dy", dy)):
+            _within(name, value, -_NOTCHES, _NOTCHES, "turn it several times")
         await self._source._inject(m.Wheel(round(dx * _NOTCH), round(dy * _NOTCH)))
 
     async def _motion(self, x: float, y: float) -> m.Motion:
@@ -178,6 +192,11 @@ class RemoteClipboard:
 
 def _step(value: float, size: int) -> int:
     return min(65535, -(-int(value) * 65535 // (size - 1))) if size > 1 else 0
+
+
+def _within(name: str, value: float, least: int, most: int, next_step: str) -> None:
+    if not least <= value <= most:  # nor NaN
+        raise ConfigError(f"{name} = {value}: must be {least} … {most}; {next_step}")
 
 
 def _button(name: str) -> int:

@@ -20,6 +20,9 @@ VIDEO_BYTES = 16 << 20  # one access unit: an intra picture of 4K at the finest 
 THUMBNAIL_BYTES = 256 << 10
 CLIPBOARD_BYTES = 256 << 10  # UTF-8
 TEXT_CHARACTERS = 10_000  # one request to type
+INPUT_EVENTS = 256  # of one message
+WHEEL_UNITS = 12_000  # one turn; a notch is 120
+RELATIVE_PIXELS = 32_767  # one motion
 NAME_CHARACTERS = 64
 
 HANDSHAKE_SECONDS = 10.0  # from accept() to a known peer; a slow-loris is cut off then

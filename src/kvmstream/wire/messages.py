@@ -13,7 +13,15 @@ from msgspec import Meta, Struct
 
 from kvmstream.errors import AuthenticationFailed, ConnectionLost, KvmStreamError, ProtocolError
 
-from .limits import CLIPBOARD_BYTES, NAME_CHARACTERS, TEXT_CHARACTERS, THUMBNAIL_BYTES
+from .limits import (
+    CLIPBOARD_BYTES,
+    INPUT_EVENTS,
+    NAME_CHARACTERS,
+    RELATIVE_PIXELS,
+    TEXT_CHARACTERS,
+    THUMBNAIL_BYTES,
+    WHEEL_UNITS,
+)
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
 Secret: TypeAlias = Annotated[str, Meta(max_length=128)]
@@ -168,15 +176,15 @@ class Motion(Message, frozen=True, tag=True):
 class RelativeMotion(Message, frozen=True, tag=True):
     """The pointer moved by so many pixels of the source."""
 
-    dx: Annotated[int, Meta(ge=-32768, le=32767)]
-    dy: Annotated[int, Meta(ge=-32768, le=32767)]
+    dx: Annotated[int, Meta(ge=-RELATIVE_PIXELS, le=RELATIVE_PIXELS)]
+    dy: Annotated[int, Meta(ge=-RELATIVE_PIXELS, le=RELATIVE_PIXELS)]
 
 
 class Wheel(Message, frozen=True, tag=True):
     """The wheel turned: 120 is one notch; down and right are positive."""
 
-    dx: Annotated[int, Meta(ge=-12000, le=12000)] = 0
-    dy: Annotated[int, Meta(ge=-12000, le=12000)] = 0
+    dx: Annotated[int, Meta(ge=-WHEEL_UNITS, le=WHEEL_UNITS)] = 0
+    dy: Annotated[int, Meta(ge=-WHEEL_UNITS, le=WHEEL_UNITS)] = 0
 
 
 class Text(Message, frozen=True, tag=True):
@@ -210,7 +218,7 @@ InputEvent: TypeAlias = (
 class Input(Message, frozen=True, tag=True):
     """Input for one source, in this order. `serial` comes back in InputDone once all of it was injected."""
 
-    events: Annotated[list[InputEvent], Meta(max_length=256)]
+    events: Annotated[list[InputEvent], Meta(max_length=INPUT_EVENTS)]
     source: Annotated[str, Meta(max_length=NAME_CHARACTERS)] = ""  # "" from the hub to the agent
     serial: Counter = 0
 
