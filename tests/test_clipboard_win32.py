@@ -25,6 +25,7 @@ class Made:
         self.attempts = 0
         self.closed = False
         self.opens = True
+        self.refuses = ""
         self.thread: threading.Thread | None = None
 
     def open(self):
@@ -62,6 +63,8 @@ class Made:
     def write(self, text):
         if self._held():
             return False
+        if self.refuses:
+            raise OSError(self.refuses)
         self.text, self.mine = text, True
         self.events.put("update")
         return True
@@ -153,6 +156,21 @@ def test_a_clipboard_that_is_held_is_tried_again_and_not_for_ever(desk, clipboar
     clipboard.write("again")
     assert silent(texts)
     assert desk.text == "again"
+
+
+def test_a_text_that_cannot_be_written_is_said_once(desk, clipboard, texts, caplog) -> None:
+    desk.refuses = "no memory for the clipboard"
+    clipboard.write("lost")
+    assert silent(texts)
+    desk.refuses, desk.busy = "", 1_000_000
+    clipboard.write("in vain, too")
+    assert silent(texts)
+    assert silent(texts)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "a text of 4 characters did not get into the clipboard: no memory for the clipboard; copy it again",
+        "a text of 12 characters did not get into the clipboard: another program holds the clipboard; copy it again",
+    ]
 
 
 def test_after_leaving_nothing_is_reported_and_what_was_written_stays(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import logging
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Clipboard", "Desk", "from_clipboard", "to_clipboard"]
+
+_log = logging.getLogger("kvmstream.agent")
 
 _LINGER_MS: Final = 20  # a program that copies often announces itself twice
 _ATTEMPTS: Final = 100  # 2 s: another program holds the clipboard while it fills it
@@ -150,6 +152,8 @@ class Clipboard:
                     reads = writes = 0
                 else:
                     writes -= 1
+                    if writes == 0:
+                        self._say_unwritten(asked, "another program holds the clipboard")
                 if writes == 0:
                     with self._lock:
                         if self._asked is asked:
@@ -162,11 +166,21 @@ class Clipboard:
 
     def _written(self, text: str) -> bool:
         # An OSError is no reason to try for two seconds: memory, or a clipboard that another has emptied meanwhile.
-        with contextlib.suppress(OSError):
+        try:
             if not self._desk.write(to_clipboard(text)):
                 return False
             self._last = text
+        except OSError as error:
+            self._say_unwritten(text, str(error))
         return True
+
+    @staticmethod
+    def _say_unwritten(text: str, reason: str) -> None:
+        _log.warning(
+            "a text of %d characters did not get into the clipboard: %s; copy it again",
+            len(text),
+            reason,
+        )
 
     def _was_read(self) -> bool:
         if self._desk.ours():
