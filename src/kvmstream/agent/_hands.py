@@ -69,11 +69,11 @@ class Hands:
             await asyncio.sleep(_TICK_SECONDS)
             if self._thread is not None:
                 with contextlib.suppress(queue.Full):
-                    self._jobs.put_nowait(self._expire)
+                    self._jobs.put_nowait(lambda: self._with_injector(self._expire))
 
     async def release_all(self) -> None:
         """Everything up; returns when it is."""
-        await self._do(self._release)
+        await self._do(lambda: self._with_injector(lambda injector: injector.release_all()))
 
     async def close(self) -> None:
         """Everything up, thread and watchdog ended."""
@@ -90,7 +90,8 @@ class Hands:
                     timeout=None if self._injector is None else self._injector.due()
                 )
             except queue.Empty:
-                job = self._tick
+                self._with_injector(lambda injector: injector.tick())
+                continue
             if callable(job):
                 job()
                 continue
@@ -117,29 +118,18 @@ class Hands:
             self._drop()
         return failures
 
-    def _tick(self) -> None:
+    def _with_injector(self, job: Callable[[HeldKeys], None]) -> None:
         if self._injector is not None:
             try:
-                self._injector.tick()
+                job(self._injector)
             except XServerGone:
                 self._drop()
 
-    def _expire(self) -> None:
-        if self._injector is not None:
-            try:
-                late = self._injector.expire()
-            except XServerGone:
-                self._drop()
-            else:
-                if late:
-                    _log.warning("keys %s were held without a sign of life: released", late)
-
-    def _release(self) -> None:
-        if self._injector is not None:
-            try:
-                self._injector.release_all()
-            except XServerGone:
-                self._drop()
+    @staticmethod
+    def _expire(injector: HeldKeys) -> None:
+        late = injector.expire()
+        if late:
+            _log.warning("keys %s were held without a sign of life: released", late)
 
     def _close(self) -> None:
         self._closing = True
