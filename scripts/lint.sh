@@ -37,6 +37,7 @@ check "clang-format" "$VENV/bin/clang-format" --dry-run --Werror "${cpp_sources[
 check "ruff check" "$VENV/bin/ruff" check "${python_dirs[@]}"
 check "ruff format" "$VENV/bin/ruff" format --check "${python_dirs[@]}"
 check "mypy --strict" "$VENV/bin/mypy" --strict src/kvmstream
+check "mypy --strict for Windows" "$VENV/bin/mypy" --strict --platform win32 --no-warn-unreachable src/kvmstream
 check "tsc --checkJs" console_types
 check "stub of kvmstream._core" "$PY" scripts/check_stub.py
 

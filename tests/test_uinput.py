@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kvmstream.agent import _uinput
-from kvmstream.agent._xtest import XTest
+from kvmstream.agent._xtest import XKeyboard, XTest
 from kvmstream.agent.injector import Injector
 from kvmstream.errors import CaptureError
 from kvmstream.wire import messages as m
@@ -125,7 +125,7 @@ def test_neither_xtest_nor_uinput_is_a_reason(bare) -> None:
 def test_borrowed_keys_come_back_without_xtest(bare, kernel) -> None:
     """The watchdog restores the map of a server that has no XTEST."""
     injector = Injector(bare.display, lambda x, y, _generation: (x, y))
-    keyboard = _uinput.XKeyboard(bare.display)
+    keyboard = XKeyboard(bare.display)
     try:
         before = keyboard.keymap()
         assert injector.apply(m.Text("漢")) == ""

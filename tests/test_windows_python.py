@@ -15,7 +15,7 @@ from kvmstream.agent._win32 import pipe_ended
 from kvmstream.cli import agent
 
 # Modules that belong to one platform's device or display server, and are imported only there.
-_ELSEWHERE = {"kvmstream.agent._uinput", "kvmstream.agent._xtest"}
+_ELSEWHERE = {"kvmstream.agent._uinput", "kvmstream.agent.clipboard"}
 
 
 def test_every_module_imports_without_what_windows_lacks() -> None:

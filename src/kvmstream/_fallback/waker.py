@@ -5,13 +5,25 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import sys
 import threading
 import time
 
-__all__ = ["FOREVER", "Waker"]
+__all__ = ["FOREVER", "Waker", "readable"]
 
 FOREVER = 1 << 62  # nanoseconds; later than any perf_counter_ns()
 _MAX_SLEEP_NS = 3_600_000_000_000  # an hour, so that no platform's timeout type overflows
+
+
+def readable(descriptors: list[int], nanoseconds: int) -> list[int]:
+    """Which of them have something to read, or have ended; waits so long for the first."""
+    if sys.platform == "win32":
+        # Only sockets can be waited for there, and there is no limit on their numbers.
+        return select.select(descriptors, [], [], nanoseconds / 1e9)[0]
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [ready for ready, _ in poll.poll(-(-nanoseconds // 1_000_000))]
 
 
 class Waker:
@@ -36,14 +48,7 @@ class Waker:
         """Sleeps until `until_ns` (perf_counter_ns), `fd` is readable, or a wake. True after a wake."""
         left = max(0, min(until_ns - time.perf_counter_ns(), _MAX_SLEEP_NS))
         mine = self._receiver.fileno()
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(mine, select.POLLIN)
-            if fd >= 0:
-                poll.register(fd, select.POLLIN)
-            woken = any(ready == mine for ready, _ in poll.poll(-(-left // 1_000_000)))
-        else:  # Windows, where only sockets can be waited for and there is no limit on their numbers
-            woken = mine in select.select([mine, *([fd] if fd >= 0 else [])], [], [], left / 1e9)[0]
+        woken = mine in readable([mine, *([fd] if fd >= 0 else [])], left)
         if woken:
             with contextlib.suppress(BlockingIOError):
                 while self._receiver.recv(64):

@@ -6,10 +6,10 @@ Numbers come from the protocol documents: X11 core, randrproto 1.6, fixesproto 5
 
 from __future__ import annotations
 
-import select
 import struct
 from dataclasses import dataclass
 
+from .waker import readable
 from .x11_wire import XError, XServerGone, XWire
 
 __all__ = ["CursorImage", "Events", "Monitor", "XConnection", "XError", "XServerGone"]
@@ -185,9 +185,7 @@ class XConnection(XWire):
 
     def poll(self) -> Events:
         """Reads whatever has arrived, without waiting."""
-        readable = select.poll()
-        readable.register(self._socket, select.POLLIN)
-        while self._buffer or readable.poll(0):
+        while self._buffer or readable([self.fileno()], 0):
             message = self._read_message()
             if message[0] > 1:
                 self._events.append(message)

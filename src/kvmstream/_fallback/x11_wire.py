@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import struct
+import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ def parse_display(display: str) -> tuple[str, int, int]:
 def _connect_socket(host: str, number: int) -> socket.socket:
     if host:
         return socket.create_connection((host, 6000 + number), timeout=_CONNECT_TIMEOUT)
+    if sys.platform == "win32":
+        raise OSError("Windows has no X servers of its own; name a host, as in 'host:0'")
     path = f"/tmp/.X11-unix/X{number}"
     last: OSError | None = None
     # The abstract name reaches a server in another mount namespace; it exists on Linux only.

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._uinput import Uinput
-    from ._xtest import XTest
+    from ._xtest import XHands
 
 __all__ = ["TextTyper", "keysym"]
 
@@ -48,7 +47,7 @@ def keysym(character: str) -> int:
 class TextTyper:
     """Knows the layout, and which spare keys are borrowed. `tell` reports borrowing to the watchdog beforehand."""
 
-    def __init__(self, test: XTest | Uinput, tell: Callable[[str], None]) -> None:
+    def __init__(self, test: XHands, tell: Callable[[str], None]) -> None:
         self._test = test
         self._tell = tell
         self._borrowed: OrderedDict[int, tuple[int, list[int]]] = (

@@ -11,12 +11,15 @@ import contextlib
 import fcntl
 import os
 import struct
+import sys
 import time
 from typing import Final
 
 from kvmstream._fallback.x11_wire import XServerGone
 
-from ._xtest import BUTTONS, XKeyboard
+from ._xtest import BUTTONS, XHands
+
+assert sys.platform != "win32"
 
 __all__ = ["Uinput"]
 
@@ -40,7 +43,7 @@ _TURNS: Final = {
 _DISCOVERY_SECONDS: Final = 0.5  # until udev and the X server have opened a new device
 
 
-class Uinput(XKeyboard):
+class Uinput(XHands):
     """Injects through the kernel. Raises XServerGone when the server is or goes away, OSError without the device."""
 
     def __init__(self, display: str) -> None:

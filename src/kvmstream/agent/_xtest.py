@@ -7,12 +7,13 @@ belongs to one thread. Numbers come from the protocol documents: X11 core and XT
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from typing import Final
 
 from kvmstream._fallback.x11 import XConnection
 from kvmstream._fallback.x11_wire import XServerGone
 
-__all__ = ["BUTTONS", "EVDEV_OFFSET", "XKeyboard", "XTest"]
+__all__ = ["BUTTONS", "EVDEV_OFFSET", "XHands", "XKeyboard", "XTest"]
 
 _KEY_PRESS, _KEY_RELEASE, _BUTTON_PRESS, _BUTTON_RELEASE, _MOTION = 2, 3, 4, 5, 6
 EVDEV_OFFSET: Final = 8  # from an evdev code to the X keycode
@@ -65,7 +66,31 @@ class XKeyboard(XConnection):
         return [set(reply[32 + i * per : 32 + (i + 1) * per]) - {0} for i in range(8)]
 
 
-class XTest(XKeyboard):
+class XHands(XKeyboard, ABC):
+    """What plays input on one X server: XTest, or Uinput."""
+
+    @abstractmethod
+    def press(self, code: int) -> None:
+        """A key or a button goes down."""
+
+    @abstractmethod
+    def release(self, code: int) -> None:
+        """A key or a button goes up."""
+
+    @abstractmethod
+    def click(self, button: int) -> None:
+        """An X button down and up: the wheel's notches."""
+
+    @abstractmethod
+    def move(self, x: int, y: int) -> None:
+        """The pointer goes to this pixel of the root window."""
+
+    @abstractmethod
+    def move_by(self, dx: int, dy: int) -> None:
+        """The pointer goes so many pixels further."""
+
+
+class XTest(XHands):
     """Injects into one X server. Raises XServerGone also when it has no XTEST."""
 
     def __init__(self, display: str) -> None:

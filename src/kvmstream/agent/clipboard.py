@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import struct
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from kvmstream.wire.limits import CLIPBOARD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+assert sys.platform != "win32"
 
 __all__ = ["Clipboard"]
 

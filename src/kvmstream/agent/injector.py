@@ -12,12 +12,10 @@ from kvmstream.wire.keys import KEYS, MODIFIERS
 
 from ._held import HeldKeys
 from ._keymap import TextTyper
-from ._xtest import BUTTONS, EVDEV_OFFSET, XTest
+from ._xtest import BUTTONS, EVDEV_OFFSET, XHands, XTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from ._uinput import Uinput
 
 __all__ = ["Injector", "open_injector"]
 
@@ -140,19 +138,20 @@ class Injector(HeldKeys):
         return ""
 
 
-def _open(display: str) -> XTest | Uinput:
+def _open(display: str) -> XHands:
     """XTEST where the server has it: it needs no rights and works on virtual servers, too."""
-    from ._uinput import Uinput
-
     try:
         return XTest(display)
     except XServerGone as error:
         reason = str(error)
-    try:
-        return Uinput(display)
-    except XServerGone as error:
-        raise CaptureError(str(error)) from None
-    except OSError as error:
-        raise CaptureError(
-            f"{reason}; and /dev/uinput cannot be used: {error.strerror} (let this user write it, e.g. by a udev rule)"
-        ) from None
+    if sys.platform != "win32":
+        from ._uinput import Uinput
+
+        try:
+            return Uinput(display)
+        except XServerGone as error:
+            reason = str(error)
+        except OSError as error:
+            reason += f"; and /dev/uinput cannot be used: {error.strerror} "
+            reason += "(let this user write it, e.g. by a udev rule)"
+    raise CaptureError(reason)
