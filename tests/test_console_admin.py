@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 
 import pytest
@@ -59,7 +60,22 @@ def test_users_and_the_audit(house, screen) -> None:
     async def main() -> None:
         async with house() as it:
             await it.agent(screen.display)
-            async with console(it, "admin") as page, console(it, "control") as other:
+            turns, late, answered = itertools.count(), asyncio.Event(), asyncio.Event()
+
+            async def overtaken(route):
+                """The first list of users comes after the second one."""
+                turn = next(turns)
+                answer = await route.fetch()
+                if turn == 0:
+                    await late.wait()
+                await route.fulfill(response=answer)
+                if turn == 0:
+                    answered.set()
+
+            async with (
+                console(it, "admin", before=("**/api/v1/users", overtaken)) as page,
+                console(it, "control") as other,
+            ):
                 await opened(other)
                 assert not await other.get_by_role("button", name="Manage").is_visible()
                 await take_control(other)
@@ -75,6 +91,10 @@ def test_users_and_the_audit(house, screen) -> None:
                 await form.get_by_label("Password").fill("long enough for anna")
                 await form.get_by_role("button", name="Save").click()
                 await users.get_by_role("row").filter(has_text="anna").wait_for()
+                late.set()
+                await answered.wait()
+                await asyncio.sleep(0.2)  # it may be drawn
+                assert await users.get_by_role("row").filter(has_text="anna").is_visible()
                 await users.get_by_label("Role: anna").select_option("control")
                 await page.get_by_text("Done").wait_for()  # maybe still that of the user added
 

@@ -32,6 +32,7 @@ __all__ = ["RemoteFrames", "RemoteHub", "RemotePacket", "RemotePackets", "Remote
 _log = logging.getLogger("kvmstream.remote")
 
 _ANSWER_SECONDS: Final = 10.0
+_RENEW_SECONDS: Final = 1.0  # a third of the lease
 
 
 def connect(url: str, *, token: str = "", user: str = "", password: str = "") -> RemoteHub:
@@ -253,7 +254,7 @@ class RemoteHub:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_RENEW_SECONDS)
             for source in self.sources.values():
                 if source._held:
                     self._check().post(m.Input([m.Held(sorted(source._held))], source.name))

@@ -12,6 +12,7 @@ export class Admin {
   constructor(state, back, say) {
     this._state = state;
     this._say = say;
+    this._loads = 0;
     this._sources = element("tbody", {});
     this._users = element("tbody", {});
     this._audit = element("tbody", {});
@@ -58,7 +59,9 @@ export class Admin {
   }
 
   async _load() {
+    const load = ++this._loads;
     const [users, recordings, audit] = await Promise.all(["users", "recordings", "audit"].map((path) => request("GET", path)));
+    if (load !== this._loads) return; // overtaken: it shows what was
     this._recordings.replaceChildren(...recordings.map((/** @type {any} */ one) => this._recordingRow(one)));
     this._users.replaceChildren(...users.map((/** @type {any} */ user) => this._userRow(user)));
     this._audit.replaceChildren(
