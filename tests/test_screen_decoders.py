@@ -19,6 +19,7 @@ __all__ = ["house"]  # a fixture
 pytestmark = pytest.mark.native
 
 _PICTURES = 500
+_TAKEN: dict[str, list[tuple[bool, bytes]]] = {}  # by chroma
 
 # Every colour and every kind of change: text that scrolls, a window that moves, flat fills and noise.
 _TERMINAL = (
@@ -72,7 +73,12 @@ def chroma(request):
 
 @pytest.fixture
 def units(screen, stream, h264, chroma):
-    """[(is it a keyframe, access unit)], as many as wanted; with some keyframes and changes of the rate between."""
+    """[(is it a keyframe, access unit)], as many as wanted; with some keyframes and changes of the rate between.
+
+    Taken once for all tests: that is 8 s.
+    """
+    if chroma in _TAKEN:
+        return _TAKEN[chroma]
     taken = []
     chance = np.random.default_rng(5)
     with (
@@ -94,6 +100,7 @@ def units(screen, stream, h264, chroma):
                 flow.pipeline.update(crf=float(chance.integers(14, 40)))
             packet = flow.next()
             taken.append((packet.keyframe, bytes(memoryview(packet))))
+    _TAKEN[chroma] = taken
     return taken
 
 
