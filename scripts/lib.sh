@@ -332,7 +332,7 @@ start_xvfb() {
 # start_wine FOLDER [WxH [WxH+X+Y…]]: Wine on a private X server, its Windows in FOLDER; $WINESERVER is its server.
 # The places are those of monitors on that screen, the primary one first.
 start_wine() {
-  local place mm number=0
+  local place setting mm number=0
   export WINEPREFIX="$1/prefix" WINEDEBUG=-all
   export WINEDLLOVERRIDES="mscoree,mshtml=" # or Wine asks whether to download them
   start_xvfb "${2:-1280x1024}"
@@ -349,9 +349,12 @@ start_wine() {
       die "xrandr made no monitor $place:" "$(tail -n 5 "$1/log")"
     number=$((number + 1))
   done
-  # By RandR Wine takes outputs for monitors, of which Xvfb has one; by Xinerama the X server tells it those.
-  timeout 60 wine reg add 'HKCU\Software\Wine\X11 Driver' /v UseXRandR /d N /f >>"$1/log" 2>&1 ||
-    die "Wine's registry takes no value:" "$(tail -n 5 "$1/log")"
+  # By RandR Wine takes outputs for monitors, of which Xvfb has one; by Xinerama the X server tells it those. And it waits
+  # 2 s for a window manager, whenever a window goes that was in front, where it takes windows for managed.
+  for setting in UseXRandR Managed; do
+    timeout 60 wine reg add 'HKCU\Software\Wine\X11 Driver' /v "$setting" /d N /f >>"$1/log" 2>&1 ||
+      die "Wine's registry takes no value:" "$(tail -n 5 "$1/log")"
+  done
   end_wine
 }
 
