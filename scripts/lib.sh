@@ -1,5 +1,6 @@
 # Shared by the scripts beside it: sourced, never run. Sets $ROOT, goes there, and gives
-# need_system, ensure_venv, ensure_group, install_native, run_pytest, start_xvfb, start_wine, end_wine, usable_display.
+# in_background, await_background, need_system, ensure_venv, ensure_group, install_native, run_pytest, start_xvfb, start_wine,
+# end_wine, usable_display.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -29,6 +30,37 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+# in_background NAME CMD…: at the lowest priority beside what follows. Ended with the script; one at a time.
+in_background() {
+  BACKGROUND="$1"
+  BACKGROUND_LOG="$(mktemp)"
+  shift
+  set -m # a process group of its own, to end all of it
+  (
+    set +m
+    trap - EXIT # the clean-up is that of the script
+    renice -n 19 -p "$BASHPID" >/dev/null
+    "$@"
+  ) >"$BACKGROUND_LOG" 2>&1 </dev/null &
+  BACKGROUND_PID=$!
+  set +m
+  CLEANUP+=("rm -f '$BACKGROUND_LOG'" "if [ \"\$BACKGROUND_PID\" = $BACKGROUND_PID ]; then end_background; fi")
+}
+end_background() {
+  kill -- "-$BACKGROUND_PID" || true # it has ended just now
+  wait "$BACKGROUND_PID" || true
+}
+# await_background: when it failed, so does the script, and shows what it said.
+await_background() {
+  local status=0
+  wait "$BACKGROUND_PID" || status=$?
+  BACKGROUND_PID="" # its number may be somebody else's from now on
+  if [ "$status" -ne 0 ]; then
+    cat "$BACKGROUND_LOG" >&2
+    die "$BACKGROUND failed with status $status: its output is above"
+  fi
+}
 
 # ---- system packages ---------------------------------------------------------------------------
 # One line per need: groups | test | Debian/Ubuntu package | Fedora package. Tested by function, not by
@@ -289,14 +321,15 @@ install_native() {
   echo "$want" >"$stamp"
 }
 
-# run_pytest PYTHON ARGS…: two test files at a time, because most of a test's time is waiting. Many tests look at the clock:
-# what fails beside another one is run once more, alone, and has to pass there; $PASSED_ALONE names it.
+# run_pytest PYTHON ARGS…: three test files at a time, as two cores bear: that is one of the console (tests/conftest.py), with
+# its browser, and others, most of whose time is waiting. Many tests look at the clock: what fails beside another one is run once
+# more, alone, and has to pass there; $PASSED_ALONE names it.
 run_pytest() {
   local python="$1" cache="$ROOT/build/pytest-cache" status=0
   shift
   rm -rf "$cache"
   PASSED_ALONE=""
-  "$python" -m pytest -o cache_dir="$cache" -n 2 --dist loadfile "$@" || status=$?
+  "$python" -m pytest -o cache_dir="$cache" -n 3 --dist loadfile "$@" || status=$?
   if [ "$status" -eq 1 ]; then
     PASSED_ALONE="$("$python" -c 'import json, sys; print(*json.load(open(sys.argv[1])))' "$cache/v/cache/lastfailed")"
     say "once more, alone: what failed beside another test"

@@ -13,16 +13,21 @@ ensure_group build test
 say "2/5 C++ tests"
 cmake --preset tests >/dev/null # errors, with the command that mends them, come on stderr
 cmake --build --preset tests --parallel "$JOBS"
+# Most of these tests keep one core busy, or none.
+in_background "the build of the package" install_native
 ctest --preset tests
+await_background
 
 say "3/5 Python tests, native and fallback"
-install_native
+# With what those leave of the cores.
+in_background "the build for Windows" scripts/test_windows.sh --build
 # The installed package is tested, never the source tree. The tests run on one backend after the other by
 # themselves; without the native core they would skip half, so its absence is a failure here.
 export KVMSTREAM_REQUIRE_NATIVE=1
 run_pytest "$PY" "$@"
 
 say "4/5 the code for Windows, under Wine"
+await_background
 scripts/test_windows.sh
 
 say "5/5 the pure wheel, alone in an environment of its own"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The C++ tests, crossed for Windows by mingw-w64 and run by Wine on a private X server, and a source from the screen to
 # a decoder and to a hub. A part of make test.
+# --build builds them and runs nothing.
 # KVMSTREAM_REQUIRE_WINE: installs what is missing, and fails without it; else these tests are left out then.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -12,13 +13,14 @@ elif ! has_needs windows; then
   exit 0
 fi
 
+cmake --preset windows >/dev/null
+cmake --build --preset windows --parallel "$JOBS"
+if [ "${1:-}" = --build ]; then exit 0; fi
+
 need_system build test
 ensure_venv
 ensure_group build test
 install_native # its decoder looks at what the source made
-
-cmake --preset windows >/dev/null
-cmake --build --preset windows --parallel "$JOBS"
 
 folder="$(mktemp -d)"
 CLEANUP+=("rm -rf '$folder'")

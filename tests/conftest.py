@@ -57,6 +57,22 @@ def pytest_collection_modifyitems(items):
             item.add_marker("display")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files side by side, but those of the console one after the other.
+
+    Chromium keeps a core busy and more; the others mostly wait.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneBrowser(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "console" if "test_console" in file else file
+
+    return OneBrowser(config, log)
+
+
 def _backend_module(name):
     if name == "python":
         return importlib.import_module("kvmstream._fallback")
