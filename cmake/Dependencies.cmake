@@ -1,7 +1,12 @@
 # Finds what libkvmstream links. Each missing piece is named together with the command that brings it.
 find_package(Threads REQUIRED)
 
-if(WIN32)  # neither FFmpeg nor X there yet
+# FFMPEG_PATH (environment or CMake variable): prefix of another FFmpeg than the system's.
+if(NOT FFMPEG_PATH AND DEFINED ENV{FFMPEG_PATH})
+  set(FFMPEG_PATH "$ENV{FFMPEG_PATH}")
+endif()
+if(WIN32)
+  include(WindowsFFmpeg)
   if(CMAKE_CROSSCOMPILING)
     include(HighwayHeaders)
   else()
@@ -15,10 +20,6 @@ if(NOT PKG_CONFIG_FOUND)
   kvm_missing("pkg-config" "pkg-config" "pkgconf-pkg-config")
 endif()
 
-# FFMPEG_PATH (environment or CMake variable): prefix of another FFmpeg than the system's.
-if(NOT FFMPEG_PATH AND DEFINED ENV{FFMPEG_PATH})
-  set(FFMPEG_PATH "$ENV{FFMPEG_PATH}")
-endif()
 if(FFMPEG_PATH)
   file(GLOB_RECURSE _kvm_ffmpeg_pc "${FFMPEG_PATH}/lib*/libavcodec.pc")
   if(NOT _kvm_ffmpeg_pc)
@@ -36,6 +37,7 @@ if(NOT FFMPEG_FOUND)
   kvm_missing("FFmpeg (libavcodec >= 59.37, that is FFmpeg 5.1)" "libavcodec-dev libavutil-dev"
               "ffmpeg-free-devel")
 endif()
+set(KVM_FFMPEG PkgConfig::FFMPEG)
 message(STATUS "kvmstream: FFmpeg libavcodec ${FFMPEG_libavcodec_VERSION} from ${FFMPEG_libavcodec_PREFIX}")
 
 # Optional: x264 itself, which costs about half the CPU of x264 through libavcodec (it is told what has not changed).

@@ -104,6 +104,8 @@ test bench|pc openh264|libopenh264-dev|openh264-devel
 windows|crosscxx|g++-mingw-w64-x86-64-posix|mingw64-gcc-c++
 windows|cmd wine|wine|wine
 windows|cmd Xvfb|xvfb|xorg-x11-server-Xvfb
+windows|cmd make|make|make
+windows|cmd xz|xz-utils|xz
 bench|font DejaVuSansMono|fonts-dejavu-core|dejavu-sans-mono-fonts
 TABLE
 }

@@ -9,10 +9,14 @@ if [ -n "${KVMSTREAM_REQUIRE_WINE:-}" ]; then
   need_system windows
 elif ! has_needs windows; then
   printf '\033[1;33mkvmstream: NOT TESTED: the Windows code. "%s" installs what it takes\033[0m\n' \
-    "sudo apt-get install g++-mingw-w64-x86-64-posix wine xvfb" >&2
+    "sudo apt-get install g++-mingw-w64-x86-64-posix make wine xvfb xz-utils" >&2
   exit 0
 fi
 
+if ! scripts/ffmpeg_windows.sh; then
+  if [ -n "${KVMSTREAM_REQUIRE_WINE:-}" ]; then exit 1; fi
+  printf '\033[1;33mkvmstream: NOT TESTED: hardware encoders on Windows, for want of an FFmpeg for it\033[0m\n' >&2
+fi
 cmake --preset windows >/dev/null
 cmake --build --preset windows --parallel "$JOBS"
 if [ "${1:-}" = --build ]; then exit 0; fi
