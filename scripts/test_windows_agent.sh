@@ -28,14 +28,19 @@ home="$(dirname "$KVMSTREAM_WINDOWS_PYTHON")" tag="cp${version/./}"
 own="$("$PY" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 [ "$own" = "$version" ] || die "the module for Python $version is configured by a Python $version, this one is $own" \
   "make the environment anew: PYTHON=/path/to/python$version"
+scripts/ffmpeg_windows.sh || true # without one there are no hardware encoders to ask for
 say "building the native module for it"
 cmake --preset windows -B build/windows-module -DKVMSTREAM_BUILD_TESTS=OFF -DKVMSTREAM_BUILD_MODULE=ON \
   -DPython_EXECUTABLE="$PY" -DPython_INCLUDE_DIR="$home/include" -DPython_LIBRARY="$home/libs/python${version/./}.lib" \
   -DNB_SUFFIX=".$tag-win_amd64.pyd" -DNB_SUFFIX_S=.pyd >/dev/null
-cmake --build build/windows-module --parallel "$JOBS" --target _core
+cmake --build build/windows-module --parallel "$JOBS"
 mkdir "$folder/native"
 cp -r src/kvmstream "$folder/native/"
 cp build/windows-module/cpp/bindings/_core*.pyd "$folder/native/kvmstream/"
+if [ -f build/windows-module/cpp/kvmstream-probe.exe ]; then
+  mkdir "$folder/native/kvmstream/_bin"
+  cp build/windows-module/cpp/kvmstream-probe.exe "$folder/native/kvmstream/_bin/"
+fi
 
 say "installing what the agent needs for Python $version of Windows"
 # NumPy 2 wants more of the C runtime than Wine 8 has.

@@ -89,7 +89,10 @@ std::unique_ptr<Pipeline> make_pipeline(
   config.cursor = parse_cursor(cursor);
   config.keyframe_interval = keyframe_interval;
   auto log = std::make_shared<LogRing>();
-  Ladder ladder(default_candidates({probe_path, cache_dir}), log);
+  const nb::gil_scoped_release release;  // Windows takes its time to name its adapters
+  Ladder ladder(
+      default_candidates({.probe_path = probe_path, .cache_dir = cache_dir, .display = display}),
+      log);
   return std::make_unique<Pipeline>(
       std::move(config), [log](const StreamConfig& c) { return make_source(c, log); },
       std::move(ladder), log);

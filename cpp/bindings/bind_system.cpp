@@ -32,7 +32,8 @@ std::vector<DisplayTuple> displays(const std::string& x_display) {
 
 std::vector<EncoderTuple> encoders(const std::string& probe_path, const std::string& cache_dir) {
   const nb::gil_scoped_release release;
-  Ladder ladder(default_candidates({probe_path, cache_dir}), std::make_shared<LogRing>());
+  Ladder ladder(default_candidates({.probe_path = probe_path, .cache_dir = cache_dir}),
+                std::make_shared<LogRing>());
   std::vector<EncoderTuple> result;
   for (const EncoderInfo& e : ladder.list())
     result.emplace_back(e.name, e.hardware, e.available, e.reason);

@@ -1,12 +1,13 @@
 // The rungs of the product: which encoders, in which order, and what must hold before each is
 // tried.
+#include <algorithm>
+#include <array>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "encode/avcodec/avcodec_encoder.hpp"
+#include "encode/gpus.hpp"
 #include "encode/ladder.hpp"
 #include "encode/presets.hpp"
 #include "encode/probe_cache.hpp"
@@ -21,25 +22,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr unsigned kAmd = 0x1002;
-constexpr unsigned kIntel = 0x8086;
-constexpr unsigned kNvidia = 0x10de;
-
-// PCI vendors of the display controllers. Empty where the system does not say (no sysfs).
-[[nodiscard]] std::set<unsigned> gpu_vendors() {
-  constexpr unsigned kDisplayClass = 0x03;
-  std::set<unsigned> vendors;
-  std::error_code error;
-  for (const auto& device : fs::directory_iterator("/sys/bus/pci/devices", error)) {
-    unsigned device_class = 0;
-    unsigned vendor = 0;
-    std::ifstream(device.path() / "class") >> std::hex >> device_class;
-    std::ifstream(device.path() / "vendor") >> std::hex >> vendor;
-    if (device_class >> 16 == kDisplayClass && vendor != 0) vendors.insert(vendor);
-  }
-  return vendors;
+[[nodiscard]] std::optional<std::string> missing_vendor(GpuVendor vendor, const char* name) {
+  const auto gpus = list_gpus();
+  const auto is_his = [vendor](const Gpu& gpu) { return gpu.vendor == vendor; };
+  if (std::any_of(gpus.begin(), gpus.end(), is_his)) return std::nullopt;
+  return "no " + std::string(name) + " GPU in this machine";
 }
 
+#if defined(__linux__)
 [[nodiscard]] bool exists(const char* path) {
   std::error_code error;
   return fs::exists(path, error);
@@ -52,28 +42,29 @@ constexpr unsigned kNvidia = 0x10de;
   }
   return false;
 }
+#endif
 
-// Drivers of absent GPUs are not even loaded: some crash. NVIDIA's needs its device node, which
-// containers may lack.
+// Drivers of absent GPUs are not even loaded: some crash.
 [[nodiscard]] std::optional<std::string> missing_hardware([[maybe_unused]] std::string_view name) {
 #if defined(__linux__)
-  const auto vendors = gpu_vendors();
+  // NVIDIA's needs its device node, which containers may lack and WSL has of another name.
   if (name == "h264_nvenc") {
-    const bool node = exists("/dev/nvidiactl") || exists("/dev/dxg");
-    if (!vendors.contains(kNvidia) && !node) return "no NVIDIA GPU in this machine";
-    if (!node) {
-      return "an NVIDIA GPU is there, but its driver is not loaded (no /dev/nvidiactl); install "
-             "the NVIDIA driver";
-    }
-  } else if (name == "h264_vaapi") {
-    if (!has_render_node()) return "no GPU with a render node (/dev/dri/renderD*)";
-  } else if (name == "h264_qsv") {
-    if (!vendors.contains(kIntel)) return "no Intel GPU in this machine";
-    if (!has_render_node()) return "no GPU with a render node (/dev/dri/renderD*)";
-  } else if (name == "h264_amf") {
-    if (!vendors.contains(kAmd)) return "no AMD GPU in this machine";
+    if (exists("/dev/nvidiactl") || exists("/dev/dxg")) return std::nullopt;
+    const auto missing = missing_vendor(GpuVendor::kNvidia, "NVIDIA");
+    if (missing) return missing;
+    return "an NVIDIA GPU is there, but its driver is not loaded (no /dev/nvidiactl); install "
+           "the NVIDIA driver";
   }
+  if (name == "h264_qsv") {
+    if (auto missing = missing_vendor(GpuVendor::kIntel, "Intel")) return missing;
+  }
+  if ((name == "h264_vaapi" || name == "h264_qsv") && !has_render_node())
+    return "no GPU with a render node (/dev/dri/renderD*)";
+#elif defined(_WIN32)
+  if (name == "h264_nvenc") return missing_vendor(GpuVendor::kNvidia, "NVIDIA");
+  if (name == "h264_qsv") return missing_vendor(GpuVendor::kIntel, "Intel");
 #endif
+  if (name == "h264_amf") return missing_vendor(GpuVendor::kAmd, "AMD");
   return std::nullopt;
 }
 
@@ -137,14 +128,14 @@ constexpr unsigned kNvidia = 0x10de;
 std::vector<Candidate> default_candidates(const ProbeOptions& options) {
   std::vector<Candidate> candidates;
 #if defined(_WIN32)
-  for (const char* name : {"h264_nvenc", "h264_qsv", "h264_amf", "h264_mf"}) {
+  const auto gpus = list_gpus(options.display);
+  const auto names = vendor_order(gpus);
 #elif defined(__APPLE__)
-  for (const char* name : {"h264_videotoolbox"}) {
+  constexpr std::array names{"h264_videotoolbox"};
 #else
-  for (const char* name : {"h264_nvenc", "h264_vaapi", "h264_qsv", "h264_amf"}) {
+  constexpr std::array names{"h264_nvenc", "h264_vaapi", "h264_qsv", "h264_amf"};
 #endif
-    candidates.push_back(hardware(name, options));
-  }
+  for (const auto& name : names) candidates.push_back(hardware(std::string(name), options));
   Candidate screen;
   screen.name = "screen";
   // A slower preset asks for fewer bits at any price: that is x264's trade.

@@ -41,6 +41,7 @@ struct ProbeOptions {
                            // with that reason
   std::string cache_dir;   // "" = no cache on disk
   std::chrono::milliseconds timeout{5000};
+  std::string display = {};  // what is captured: on Windows the encoder of its GPU comes first
 };
 
 [[nodiscard]] std::vector<Candidate> default_candidates(const ProbeOptions& options);

@@ -8,11 +8,13 @@
 #include <map>
 #include <random>
 #include <sstream>
-#include <vector>
 
 extern "C" {
 #include <libavcodec/avcodec.h>
 }
+
+#include "base/utf8_path.hpp"
+#include "encode/gpus.hpp"
 
 namespace kvm {
 namespace {
@@ -45,27 +47,14 @@ using Verdicts = std::map<std::string, Verdict, std::less<>>;
          (error ? "" : ":" + std::to_string(size));
 }
 
-[[nodiscard]] std::string first_line(const fs::path& path) {
+[[nodiscard]] [[maybe_unused]] std::string first_line(const fs::path& path) {
   std::string line;
   std::getline(std::ifstream(path), line);
   return line;
 }
 
-[[nodiscard]] std::vector<std::string> gpu_ids() {
-  std::vector<std::string> ids;
-  std::error_code error;
-  for (const auto& device : fs::directory_iterator("/sys/bus/pci/devices", error)) {
-    if (first_line(device.path() / "class").starts_with("0x03")) {
-      ids.push_back(first_line(device.path() / "vendor") + ":" +
-                    first_line(device.path() / "device"));
-    }
-  }
-  std::sort(ids.begin(), ids.end());
-  return ids;
-}
-
 // File format: header, fingerprint, "encoder<TAB>seconds<TAB>reason" lines, trailer.
-[[nodiscard]] Verdicts load(const std::string& path, const std::string& fingerprint) {
+[[nodiscard]] Verdicts load(const fs::path& path, const std::string& fingerprint) {
   std::ifstream file(path);
   std::string line;
   if (!std::getline(file, line) || line != kHeader) return {};
@@ -89,9 +78,13 @@ using Verdicts = std::map<std::string, Verdict, std::less<>>;
 }  // namespace
 
 std::string probe_fingerprint(const std::string& probe_path) {
-  std::string text = "probe " + file_stamp(probe_path) + " avcodec " +
+  std::string text = "probe " + file_stamp(utf8_path(probe_path)) + " avcodec " +
                      std::to_string(avcodec_version()) + " " + av_version_info() + " gpu";
-  for (const std::string& id : gpu_ids()) text += " " + id;
+  for (const Gpu& gpu : list_gpus()) {
+    text += " " + std::to_string(static_cast<unsigned>(gpu.vendor)) + ":" +
+            std::to_string(gpu.device) + ":" + gpu.driver;
+  }
+#if !defined(_WIN32)
   text += " kernel " + first_line("/proc/sys/kernel/osrelease") + " nvidia " +
           first_line("/sys/module/nvidia/version");
   // User-space drivers for VA-API and oneVPL come and go with these directories.
@@ -99,12 +92,13 @@ std::string probe_fingerprint(const std::string& probe_path) {
                                 "/usr/lib64/dri", "/usr/lib/dri"}) {
     text += " " + file_stamp(directory);
   }
+#endif
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
 }
 
-std::string ProbeCache::path() const {
-  return (fs::path(directory_) / "encoder-probes.txt").string();
+std::filesystem::path ProbeCache::path() const {
+  return utf8_path(directory_) / "encoder-probes.txt";
 }
 
 std::optional<std::string> ProbeCache::find(std::string_view encoder) const {
@@ -120,7 +114,7 @@ std::optional<std::string> ProbeCache::find(std::string_view encoder) const {
 void ProbeCache::store(std::string_view encoder, const std::string& verdict) const {
   if (directory_.empty()) return;
   std::error_code error;
-  fs::create_directories(directory_, error);
+  fs::create_directories(utf8_path(directory_), error);
   Verdicts verdicts = load(path(), fingerprint_);
   std::string reason = verdict;
   std::replace_if(reason.begin(), reason.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
@@ -128,7 +122,8 @@ void ProbeCache::store(std::string_view encoder, const std::string& verdict) con
 
   // A rename is atomic, so a reader sees the old file or the new one; the name keeps two writers
   // apart.
-  const std::string part = path() + "." + std::to_string(std::random_device{}()) + ".part";
+  fs::path part = path();
+  part += "." + std::to_string(std::random_device{}()) + ".part";
   {
     std::ofstream file(part, std::ios::trunc);
     file << kHeader << '\n' << fingerprint_ << '\n';

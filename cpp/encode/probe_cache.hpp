@@ -1,6 +1,7 @@
 // Verdicts of test encodes, kept on disk: a probe starts a driver and may take seconds.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,7 +17,7 @@ namespace kvm {
 // of failure is believed for a day only: the GPU may have been busy.
 class ProbeCache {
  public:
-  // `directory` = "": remembers nothing.
+  // `directory` is UTF-8; "" remembers nothing.
   ProbeCache(std::string directory, std::string fingerprint)
       : directory_(std::move(directory)), fingerprint_(std::move(fingerprint)) {}
 
@@ -25,7 +26,7 @@ class ProbeCache {
   void store(std::string_view encoder, const std::string& verdict) const;
 
  private:
-  [[nodiscard]] std::string path() const;
+  [[nodiscard]] std::filesystem::path path() const;
 
   std::string directory_;
   std::string fingerprint_;

@@ -20,6 +20,8 @@ extern "C" {
 
 #include "base/error.hpp"
 
+static_assert(LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(59, 37, 0), "FFmpeg 5.1 or newer is needed");
+
 namespace kvm::ff {
 
 struct ContextDeleter {
