@@ -86,32 +86,6 @@ TEST_CASE("names that are not ours are refused with those that are") {
   CHECK_FALSE(ffmpeg_license().empty());
 }
 
-TEST_CASE("the settings table is complete for every encoder") {
-  for (const EncoderSettings& settings : all_encoder_settings()) {
-    CAPTURE(settings.name);
-    CHECK_FALSE(settings.formats_420.empty());
-    CHECK_FALSE(settings.attempts.empty());
-    if (settings.preset_key != nullptr) CHECK(settings.preset_values.size() == 10);
-    CHECK(find_encoder_settings(settings.name) == &settings);
-    const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());
-    if (codec == nullptr) continue;
-    // An older libavcodec may lack what the first attempts ask for, never all of them.
-    bool accepted = false;
-    for (const OpenAttempt& attempt : settings.attempts) {
-      CHECK((attempt.rate == RateMode::kOption) == (attempt.quality_key != nullptr));
-      const ff::LogCapture log;
-      const auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
-      ff::Dictionary options;
-      std::vector<std::string> notes;
-      apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, {}, *context, options,
-                     notes);
-      const int code = av_opt_set_dict(context->priv_data, options.out());
-      accepted = accepted || (code == 0 && options.first_key().empty());
-    }
-    CHECK(accepted);
-  }
-}
-
 TEST_CASE("x264 through libavcodec looks further where its fastest preset would not") {
   const EncoderSettings* x264 = find_encoder_settings("libx264");
   const AVCodec* codec = avcodec_find_encoder_by_name("libx264");
@@ -136,33 +110,6 @@ TEST_CASE("x264 through libavcodec looks further where its fastest preset would 
   }
 }
 
-TEST_CASE("a live change of bitrate states it as the encoder was opened") {
-  for (const EncoderSettings& settings : all_encoder_settings()) {
-    const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());
-    if (codec == nullptr) continue;
-    CAPTURE(settings.name);
-    for (const OpenAttempt& attempt : settings.attempts) {
-      const auto settled = [&](int bitrate) {
-        auto context = ff::own<ff::Context>(avcodec_alloc_context3(codec));
-        StreamConfig config;
-        config.bitrate = bitrate;
-        ff::Dictionary options;
-        std::vector<std::string> notes;
-        apply_settings(settings, attempt, {640, 368, PixelFormat::kNv12}, config, *context, options,
-                       notes);
-        return context;
-      };
-      const auto live = settled(6'000'000);
-      const auto opened = settled(1'000'000);
-      apply_bitrate(attempt, 1'000'000, *live);
-      CHECK(live->bit_rate == opened->bit_rate);
-      CHECK(live->rc_max_rate == opened->rc_max_rate);
-      CHECK(live->rc_min_rate == opened->rc_min_rate);
-      CHECK(live->rc_buffer_size == opened->rc_buffer_size);
-    }
-  }
-}
-
 TEST_CASE("what an update costs: a keyframe for the bitrate, another encoder for crf") {
   using enum UpdateResult;
   const RateSettings applied{60.0, 6'000'000, 23.0};
@@ -178,13 +125,6 @@ TEST_CASE("what an update costs: a keyframe for the bitrate, another encoder for
   CHECK(cost(kNeedsReopen, 3'000'000, 23.0) == kNeedsReopen);
   CHECK(cost(kNeedsReopen, 5'500'000, 23.0) == kSeamless);
   CHECK(cost(kSeamless, 3'000'000, 30.0) == kSeamless);
-}
-
-TEST_CASE("QuickSync takes a new bitrate while it runs from FFmpeg 6.0 on") {
-  const EncoderSettings* qsv = find_encoder_settings("h264_qsv");
-  REQUIRE(qsv != nullptr);
-  const bool live = avcodec_version() >= AV_VERSION_INT(60, 0, 0);
-  CHECK(live_rate_cost(*qsv) == (live ? UpdateResult::kKeyframe : UpdateResult::kNeedsReopen));
 }
 
 }  // namespace
