@@ -17,6 +17,9 @@ const char* meaning(HRESULT answer) noexcept {
       return "another stream of this process duplicates this monitor; share that one";
     case E_ACCESSDENIED:
       return "a secure desktop (lock screen or UAC prompt) is shown; unlock, or answer it";
+    case DXGI_ERROR_ACCESS_LOST:
+      return "Windows takes each duplication away again, as while modes change or programs fight "
+             "for the full screen";
     case DXGI_ERROR_SESSION_DISCONNECTED:
       return "the session is disconnected; log on at the console";
     case DXGI_ERROR_NOT_FOUND:

@@ -18,11 +18,16 @@ constexpr std::int64_t kAcquireNs = 40 * kNsPerMs;
 // draws.
 constexpr std::int64_t kRestNs = 10 * kNsPerMs;
 constexpr std::int64_t kRetryNs = 100 * kNsPerMs;
+// A duplication that lasted this long is replaced at once. Others are after a pause that doubles
+// up to kRetryNs: while a mode changes each new one may be lost with its first call.
+constexpr std::int64_t kLastedNs = 500 * kNsPerMs;
+constexpr std::int64_t kShortestPauseNs = 10 * kNsPerMs;
 constexpr std::int64_t kGiveUpNs = 10 * kNsPerSec;
 // An idle desktop presents nothing: then what a duplication begins with is the picture. Black is
 // more likely no picture yet.
 constexpr std::int64_t kIdleNs = 300 * kNsPerMs;
 constexpr std::int64_t kIdleBlackNs = kNsPerSec;
+constexpr std::int64_t kSettleEveryNs = 100 * kNsPerMs;  // it looks at every pixel
 constexpr int kOpenAttempts = 3;
 constexpr std::int64_t kOpenRetryNs = 30 * kNsPerMs;
 
@@ -87,7 +92,7 @@ void DxgiSource::close() {
   picture_ = {};
   pointer_ = {};
   has_picture_ = pointer_news_ = secure_desktop_ = protected_told_ = false;
-  next_check_ns_ = next_attach_ns_ = failing_since_ns_ = damaged_ns_ = 0;
+  next_check_ns_ = next_attach_ns_ = pause_ns_ = failing_since_ns_ = damaged_ns_ = 0;
 }
 
 HRESULT DxgiSource::attach() {
@@ -99,6 +104,7 @@ HRESULT DxgiSource::attach() {
   reader_.emplace(held_);
   fresh_ = true;
   attached_ns_ = now_ns();
+  next_settle_ns_ = attached_ns_ + kIdleNs;
   return S_OK;
 }
 
@@ -110,9 +116,14 @@ void DxgiSource::detach() {
   rest_until_ns_ = 0;
 }
 
-void DxgiSource::begin_anew() {
+void DxgiSource::begin_anew(HRESULT why) {
   detach();
-  next_attach_ns_ = 0;
+  const std::int64_t now = now_ns();
+  if (failing_since_ns_ == 0) failing_since_ns_ = now;
+  failure_ = why;
+  pause_ns_ =
+      now - attached_ns_ >= kLastedNs ? 0 : std::clamp(2 * pause_ns_, kShortestPauseNs, kRetryNs);
+  next_attach_ns_ = now + pause_ns_;
 }
 
 void DxgiSource::release_frame() {
@@ -123,6 +134,7 @@ SourceEvent DxgiSource::wait(std::int64_t not_before_ns, std::int64_t deadline_n
   for (bool looked = false;; looked = true) {
     const std::int64_t now = now_ns();
     if (auto event = check_outputs(now)) return std::move(*event);
+    if (auto event = check_failing(now)) return std::move(*event);
     if (std::exchange(pointer_news_, false)) return pointer_.metadata(area_);
     if (wants_frame() && now >= not_before_ns) {
       if (auto frame = publish()) return std::move(*frame);
@@ -160,11 +172,20 @@ std::optional<SourceEvent> DxgiSource::check_outputs(std::int64_t now) {
   return GeometryChanged{"monitors are now " + describe({chosen.monitor})};
 }
 
+std::optional<SourceEvent> DxgiSource::check_failing(std::int64_t now) {
+  if (failing_since_ns_ == 0 || now - failing_since_ns_ < kGiveUpNs) return std::nullopt;
+  failing_since_ns_ = now;
+  return SourceLost{"monitor " + monitor_ + " has given Desktop Duplication no picture for " +
+                        std::to_string(kGiveUpNs / kNsPerSec) + " s: " + describe_answer(failure_),
+                    true};
+}
+
 std::optional<SourceEvent> DxgiSource::attach_again(std::int64_t now) {
   next_attach_ns_ = now + kRetryNs;
-  const HRESULT answer = attach();
-  if (answer != S_OK) return failed_to_attach(answer, now);
-  failing_since_ns_ = 0;
+  if (const HRESULT answer = attach(); answer != S_OK) {
+    failed_to_attach(answer, now);
+    return std::nullopt;
+  }
   if (std::exchange(secure_desktop_, false))
     log_->add(LogLevel::kInfo, "capture.dxgi", "the user's desktop is back");
   const Rect& bounds = held_.output.monitor.bounds;
@@ -173,26 +194,23 @@ std::optional<SourceEvent> DxgiSource::attach_again(std::int64_t now) {
     monitor_bounds_ = bounds;  // only moved on the desktop
     return std::nullopt;
   }
+  GeometryChanged changed{"monitors are now " + describe({held_.output.monitor})};
   detach();
-  return GeometryChanged{"monitors are now " + describe({held_.output.monitor})};
+  return changed;
 }
 
-std::optional<SourceEvent> DxgiSource::failed_to_attach(HRESULT why, std::int64_t now) {
-  if (why == E_ACCESSDENIED) {
-    failing_since_ns_ = 0;
-    if (!std::exchange(secure_desktop_, true)) {
-      log_->add(LogLevel::kWarning, "capture.dxgi",
-                "Windows shows a secure desktop (lock screen or UAC prompt), which only the system "
-                "may capture; the last picture stays until the user's own is back");
-    }
-    return std::nullopt;
+void DxgiSource::failed_to_attach(HRESULT why, std::int64_t now) {
+  failure_ = why;
+  if (why != E_ACCESSDENIED) {
+    if (failing_since_ns_ == 0) failing_since_ns_ = now;
+    return;
   }
-  if (failing_since_ns_ == 0) failing_since_ns_ = now;
-  if (now - failing_since_ns_ < kGiveUpNs) return std::nullopt;
-  failing_since_ns_ = now;
-  return SourceLost{"monitor " + monitor_ + " has not been available to Desktop Duplication for " +
-                        std::to_string(kGiveUpNs / kNsPerSec) + " s: " + describe_answer(why),
-                    true};
+  failing_since_ns_ = 0;
+  if (!std::exchange(secure_desktop_, true)) {
+    log_->add(LogLevel::kWarning, "capture.dxgi",
+              "Windows shows a secure desktop (lock screen or UAC prompt), which only the system "
+              "may capture; the last picture stays until the user's own is back");
+  }
 }
 
 void DxgiSource::acquire(std::int64_t until) {
@@ -205,11 +223,11 @@ void DxgiSource::acquire(std::int64_t until) {
   const HRESULT answer = held_.duplication->AcquireNextFrame(milliseconds, &info, resource.put());
   if (answer == DXGI_ERROR_WAIT_TIMEOUT) {
     if (milliseconds != 0) rest_until_ns_ = now_ns() + kRestNs;
-    if (fresh_ && fetched_) settle_for_old_picture();
+    settle_for_old_picture();
     return;
   }
   if (answer != S_OK) {  // WAIT_ABANDONED looks like a success
-    begin_anew();
+    begin_anew(answer);
     return;
   }
   holds_frame_ = true;
@@ -232,23 +250,28 @@ void DxgiSource::take(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surf
     right = std::exchange(fresh_, false)
                 ? picture_.replace(surface, *reader_, damage_)
                 : picture_.apply(info, *held_.duplication, surface, *reader_, damage_);
-    has_picture_ = has_picture_ || right;
-    if (damage_.any()) note_damage(counter_ns(info.LastPresentTime));
+    if (right) has_new_picture(counter_ns(info.LastPresentTime));
   }
-  if (!right) begin_anew();
+  if (!right) begin_anew(DXGI_ERROR_ACCESS_LOST);
+}
+
+void DxgiSource::has_new_picture(std::int64_t when_ns) {
+  has_picture_ = true;
+  failing_since_ns_ = 0;
+  if (damage_.any()) note_damage(when_ns);
 }
 
 void DxgiSource::settle_for_old_picture() {
-  const std::int64_t age = now_ns() - attached_ns_;
-  if (age < kIdleNs) return;
+  const std::int64_t now = now_ns();
+  if (!fresh_ || !fetched_ || now < next_settle_ns_) return;
+  next_settle_ns_ = now + kSettleEveryNs;
   const std::optional<bool> black = reader_->is_black(area_);
-  if (black == std::optional(true) && (has_picture_ || age < kIdleBlackNs)) return;
+  if (black == std::optional(true) && (has_picture_ || now - attached_ns_ < kIdleBlackNs)) return;
   if (black && picture_.replace(nullptr, *reader_, damage_)) {
     fresh_ = false;
-    has_picture_ = true;
-    note_damage(now_ns());
+    has_new_picture(now);
   } else {
-    begin_anew();
+    begin_anew(DXGI_ERROR_ACCESS_LOST);
   }
 }
 

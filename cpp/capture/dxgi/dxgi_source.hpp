@@ -37,7 +37,8 @@ class DxgiSource final : public FrameSource {
   [[nodiscard]] ChosenArea choose(bool say) const;
   [[nodiscard]] HRESULT attach();
   void detach();
-  void begin_anew();  // with another duplication, and all of its picture
+  // With another duplication, and all of its picture.
+  void begin_anew(HRESULT why);
   void release_frame();
 
   [[nodiscard]] bool wants_frame() const noexcept { return has_picture_ && damage_.any(); }
@@ -47,12 +48,13 @@ class DxgiSource final : public FrameSource {
 
   // What wait() does once; nothing when it should go on.
   [[nodiscard]] std::optional<SourceEvent> check_outputs(std::int64_t now);
+  [[nodiscard]] std::optional<SourceEvent> check_failing(std::int64_t now);
   [[nodiscard]] std::optional<SourceEvent> attach_again(std::int64_t now);
-  [[nodiscard]] std::optional<SourceEvent> failed_to_attach(HRESULT why, std::int64_t now);
+  void failed_to_attach(HRESULT why, std::int64_t now);
   void acquire(std::int64_t until);
   void take(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surface);
-  void take_first(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surface);
   void settle_for_old_picture();
+  void has_new_picture(std::int64_t when_ns);
   void take_pointer(const DXGI_OUTDUPL_FRAME_INFO& info);
   void note_damage(std::int64_t when_ns);
   [[nodiscard]] std::optional<Frame> publish();
@@ -73,6 +75,7 @@ class DxgiSource final : public FrameSource {
   bool fresh_ = false;    // nothing new was presented yet
   bool fetched_ = false;  // what it began with
   std::int64_t attached_ns_ = 0;
+  std::int64_t next_settle_ns_ = 0;  // for what it began with
 
   DesktopPicture picture_;
   bool has_picture_ = false;
@@ -83,10 +86,12 @@ class DxgiSource final : public FrameSource {
   std::optional<FramePool> pool_;
 
   std::int64_t rest_until_ns_ = 0;
-  std::int64_t next_check_ns_ = 0;   // of the outputs
-  std::int64_t next_attach_ns_ = 0;  // while there is no duplication
-  std::int64_t failing_since_ns_ = 0;
-  bool secure_desktop_ = false;  // told already
+  std::int64_t next_check_ns_ = 0;     // of the outputs
+  std::int64_t next_attach_ns_ = 0;    // while there is no duplication
+  std::int64_t pause_ns_ = 0;          // before the newest attach
+  std::int64_t failing_since_ns_ = 0;  // without a picture since; 0 = all is well
+  HRESULT failure_ = S_OK;             // the newest
+  bool secure_desktop_ = false;        // told already
   bool protected_told_ = false;
 };
 

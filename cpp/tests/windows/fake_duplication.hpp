@@ -50,6 +50,8 @@ class FakeOutput {
   void set_mode(const Mode& mode, unsigned seed);
   // Every call of the present duplication answers `code` from now on.
   void lose(HRESULT code);
+  // Every new duplication is lost before its first call.
+  void lose_each(bool on);
   // duplicate() answers `code` for the next `times`.
   void refuse(HRESULT code, int times);
   void start_with(Start start);
@@ -121,6 +123,7 @@ class FakeOutput {
   int duplicate_calls_ = 0;
   FakeDuplication* duplication_ = nullptr;  // the one that lives
   HRESULT lost_ = S_OK;
+  bool loses_each_ = false;
   bool held_ = false;
   Timing timing_;
 };

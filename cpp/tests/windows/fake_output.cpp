@@ -218,6 +218,11 @@ void FakeOutput::lose(HRESULT code) {
   changed_.notify_all();
 }
 
+void FakeOutput::lose_each(bool on) {
+  const std::lock_guard lock(mutex_);
+  loses_each_ = on;
+}
+
 void FakeOutput::refuse(HRESULT code, int times) {
   const std::lock_guard lock(mutex_);
   refusal_ = code;
@@ -246,7 +251,7 @@ void FakeOutput::in_system_memory(bool on) {
 
 // Of a new duplication.
 void FakeOutput::begin() {
-  lost_ = S_OK;
+  lost_ = loses_each_ ? DXGI_ERROR_ACCESS_LOST : S_OK;
   held_ = false;
   pending_ = {};
   pending_.whole = true;

@@ -236,6 +236,47 @@ TEST_CASE("loss that never ends is given up after 10 s, and said why; a secure d
   check_recovers(locked);
 }
 
+TEST_CASE(
+    "duplications that are lost one right after the other are paced, and given up after 10 s") {
+  Stage stage;
+  stage.begin();
+  const int asked = stage.output.duplicate_calls();
+  stage.output.lose_each(true);
+  stage.output.lose(DXGI_ERROR_ACCESS_LOST);
+  const std::int64_t lost = now_ns();
+  while (now_ns() - lost < 15 * kNsPerSec && stage.viewer.losses.empty())
+    stage.viewer.look(kNsPerSec);
+  const std::int64_t took = now_ns() - lost;
+  REQUIRE(stage.viewer.losses.size() == 1);
+  CHECK(stage.viewer.losses.front().retryable);
+  CHECK(stage.viewer.losses.front().reason.find("0x887a0026") != std::string::npos);
+  CHECK(took >= 10 * kNsPerSec);
+  CHECK(took < 12 * kNsPerSec);
+  const int tries = stage.output.duplicate_calls() - asked;
+  CHECK(tries >= 20);
+  CHECK(tries <= 115);  // ten a second, and a few sooner
+  CHECK(stage.viewer.frames == 0);
+  stage.viewer.losses.clear();
+  stage.output.lose_each(false);
+  check_recovers(stage);
+}
+
+TEST_CASE("duplications that are lost after a picture each are paced, and none is given up") {
+  Stage stage;
+  stage.begin();
+  const int asked = stage.output.duplicate_calls();
+  const std::int64_t until = now_ns() + 2 * kNsPerSec;
+  for (unsigned i = 0; now_ns() < until; ++i) {
+    stage.output.lose(DXGI_ERROR_ACCESS_LOST);
+    stage.compose({Fill{{20, 20, 50, 30}, 71 + i}});
+    CHECK(stage.settles());
+  }
+  const int tries = stage.output.duplicate_calls() - asked;
+  CHECK(tries >= 10);
+  CHECK(tries <= 35);
+  check_recovers(stage);
+}
+
 TEST_CASE("no desktop, no such monitor, a region outside: refused with what there is") {
   const auto refused = [](Stage& stage) -> std::string {
     try {

@@ -94,6 +94,15 @@ TEST_CASE("wake() ends the wait of a source that has lost its desktop, too") {
   CHECK(wake_takes(stage, 50) < 100 * kNsPerMs);
 }
 
+TEST_CASE("wake() ends the wait of a source whose duplications are lost at once, too") {
+  Stage stage;
+  stage.begin();
+  stage.output.lose_each(true);
+  stage.output.lose(DXGI_ERROR_ACCESS_LOST);
+  stage.viewer.look(300 * kNsPerMs);
+  for (int i = 0; i < 5; ++i) CHECK(wake_takes(stage, 30 + 13 * i) < 100 * kNsPerMs);
+}
+
 TEST_CASE("a wait ends at its deadline") {
   Stage stage;
   stage.begin();
