@@ -239,6 +239,8 @@ void DxgiSource::acquire(std::int64_t until) {
   take_pointer(info);
   if (const ComPtr<ID3D11Texture2D> surface = resource.as<ID3D11Texture2D>())
     take(info, surface.get());
+  // Pointers that keep moving over an idle desktop leave no time-out.
+  settle_for_old_picture();
 }
 
 void DxgiSource::take(const DXGI_OUTDUPL_FRAME_INFO& info, ID3D11Texture2D* surface) {

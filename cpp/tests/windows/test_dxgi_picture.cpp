@@ -1,5 +1,7 @@
 // DXGI capture: that the picture is right, and that no more is touched than what changed.
+#include <atomic>
 #include <cmath>
+#include <thread>
 
 #include "base/error.hpp"
 #include "dxgi_support.hpp"
@@ -207,6 +209,30 @@ TEST_CASE("an idle desktop gives a first picture all the same") {
   CHECK(stage.settles());
   CHECK(now_ns() - before < 2 * kNsPerSec);
   CHECK(stage.viewer.frames == 1);
+}
+
+TEST_CASE("an idle desktop whose pointer keeps moving gives a first picture, too") {
+  for (const CursorMode mode : {CursorMode::kHidden, CursorMode::kMetadata}) {
+    Stage stage({}, mode, Start::kIdlePicture);
+    stage.set_shape(colour_pointer(8, 8, {0, 0}, 3));
+    std::atomic<bool> ends{false};
+    std::thread moves([&] {
+      for (int i = 0; !ends; ++i) {
+        stage.output.move_pointer(i % 200, 20, true);
+        Sleep(2);
+      }
+    });
+    stage.viewer.open();
+    const std::int64_t before = now_ns();
+    while (stage.viewer.frames == 0 && now_ns() - before < 3 * kNsPerSec)
+      stage.viewer.look(100 * kNsPerMs);
+    const std::int64_t took = now_ns() - before;
+    ends = true;
+    moves.join();
+    CHECK(stage.viewer.frames == 1);
+    CHECK(took < kNsPerSec);
+    CHECK(stage.viewer.pixels() == stage.model.picture(false));
+  }
 }
 
 TEST_CASE("a still desktop gives no frame") {
