@@ -15,10 +15,9 @@
 #include "capture/dxgi/dxgi_source.hpp"
 #include "fake_duplication.hpp"
 #include "model_desktop.hpp"
+#include "patience.hpp"
 
 namespace kvm::test {
-
-inline constexpr std::int64_t kPatienceNs = 10 * kNsPerSec;
 
 // What came out of a source, applied as a consumer does: from each frame only what it names as
 // damage. A source that asks for it is opened again, as the pipeline does.

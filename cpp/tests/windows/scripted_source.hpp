@@ -7,12 +7,15 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "base/wake_event.hpp"
+#include "base/windows.hpp"
 #include "capture/dxgi/fallback_source.hpp"
+#include "patience.hpp"
 
 namespace kvm::test {
 
@@ -31,12 +34,14 @@ struct Script {
   int height;
   int failures = 0;  // of the next opens
   ErrorKind kind = ErrorKind::kCapture;
-  std::deque<SourceEvent> events;       // of the next waits
+  std::deque<SourceEvent> events;  // of the next waits
+  bool shows = false;              // a picture with every open, before the events
   std::int64_t dawdles_after_wake = 0;  // before its wait returns
 
   int opens = 0;  // tried
   bool open = false;
   bool destroyed = false;
+  std::int64_t opened_ns = 0;  // tried
   StreamConfig config;
 };
 
@@ -48,6 +53,7 @@ class Scripted final : public FrameSource {
   [[nodiscard]] std::string description() const override { return script_.name; }
   void open(const StreamConfig& config) override {
     ++script_.opens;
+    script_.opened_ns = now_ns();
     CHECK(!script_.open);
     script_.config = config;
     if (script_.failures > 0) {
@@ -55,11 +61,17 @@ class Scripted final : public FrameSource {
       throw Error(script_.kind, script_.name + " refuses, open " + std::to_string(script_.opens));
     }
     script_.open = true;
+    picture_due_ = script_.shows;
   }
   [[nodiscard]] int width() const override { return script_.width; }
   [[nodiscard]] int height() const override { return script_.height; }
   [[nodiscard]] SourceEvent wait(std::int64_t, std::int64_t deadline_ns) override {
     CHECK(script_.open);
+    if (std::exchange(picture_due_, false)) {
+      Frame frame;
+      frame.width = script_.width;
+      return frame;
+    }
     if (!script_.events.empty()) {
       SourceEvent event = std::move(script_.events.front());
       script_.events.pop_front();
@@ -74,16 +86,18 @@ class Scripted final : public FrameSource {
  private:
   Script& script_;
   WakeEvent wake_;
+  bool picture_due_ = false;
 };
 
 // The two, and what chooses between them.
 struct Pair {
-  explicit Pair(std::int64_t retry_ns = kNever)
+  explicit Pair(std::int64_t retry_ns = kNever, std::int64_t picture_ns = kNever)
       : source(std::make_unique<FallbackSource>(std::make_unique<Scripted>(dxgi),
-                                                std::make_unique<Scripted>(gdi), log, retry_ns)) {}
+                                                std::make_unique<Scripted>(gdi), log,
+                                                FallbackSource::Patience{retry_ns, picture_ns})) {}
 
   void open() { source->open({}); }
-  SourceEvent wait(std::int64_t timeout_ns = 10 * kNsPerSec) {
+  SourceEvent wait(std::int64_t timeout_ns = kPatienceNs) {
     return source->wait(0, now_ns() + timeout_ns);
   }
 
@@ -95,6 +109,28 @@ struct Pair {
 
 inline bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
+}
+
+inline Frame frame_of(int width) {
+  Frame frame;
+  frame.width = width;
+  return frame;
+}
+
+// wake() comes while the source waits, and ends that wait.
+inline void check_wakes(FrameSource& source) {
+  std::int64_t woken = 0;
+  std::thread wakes([&] {
+    Sleep(30);
+    woken = now_ns();
+    source.wake();
+  });
+  const SourceEvent event = source.wait(0, now_ns() + kPatienceNs);
+  const std::int64_t back = now_ns();
+  wakes.join();
+  CHECK(std::holds_alternative<Timeout>(event));
+  CHECK(back >= woken);
+  CHECK(back - woken < kNsPerSec);
 }
 
 }  // namespace kvm::test

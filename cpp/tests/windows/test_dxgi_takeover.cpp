@@ -82,7 +82,7 @@ TEST_CASE("a real source whose output refuses gives way to the other and takes o
   FallbackSource source(
       std::make_unique<dxgi::DxgiSource>(log, std::make_unique<FakeDuplicator>(desktop)),
       std::make_unique<dxgi::DxgiSource>(log, std::make_unique<FakeDuplicator>(other_desktop)), log,
-      3 * kRetryNs);
+      FallbackSource::Patience{3 * kRetryNs});
   StreamConfig config;
   config.cursor = CursorMode::kHidden;
   Viewer viewer(source, config);
@@ -146,7 +146,8 @@ TEST_CASE("a second stream of one output in a process is refused and says why; G
   CHECK(has(message, "another stream of this process duplicates this monitor; share that one"));
 
   Script gdi("gdi");
-  FallbackSource fallback(another(), std::make_unique<Scripted>(gdi), stage.log, kRetryNs);
+  FallbackSource fallback(another(), std::make_unique<Scripted>(gdi), stage.log,
+                          FallbackSource::Patience{kRetryNs});
   fallback.open(stage.config);
   CHECK(gdi.open);
   CHECK(has(fallback.description(), "another stream of this process"));
