@@ -1,6 +1,7 @@
 // The FrameSource seam: a screen becomes Frames, on change.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,13 +24,20 @@ struct DisplayInfo {
 };
 
 struct CursorShape {
-  std::uint32_t serial = 0;  // changes with the shape
+  std::uint32_t serial = 0;  // of next_shape_serial()
   int width = 0;
   int height = 0;
   int hot_x = 0;
   int hot_y = 0;
   std::vector<std::uint8_t> bgra;  // width × height × 4, straight (not premultiplied) alpha
 };
+
+// No two shapes of a process have the same one: consumers keep shapes by it, over every source that
+// opens again or another. Any thread.
+[[nodiscard]] inline std::uint32_t next_shape_serial() noexcept {
+  static std::atomic<std::uint32_t> newest{0};
+  return ++newest;
+}
 
 // Position is of the hot spot, in pixels of the captured picture (may lie outside it).
 struct CursorUpdate {

@@ -136,6 +136,16 @@ TEST_CASE("as metadata the cursor comes beside the frames") {
   CHECK(updates.back().visible);
   CHECK(updates.back().shape->bgra.size() ==
         static_cast<std::size_t>(updates.back().shape->width * updates.back().shape->height * 4));
+  // Consumers keep shapes by their serial: one that opens again begins no second count.
+  const std::uint32_t serial = updates.back().shape->serial;
+  source->open(config_for(server, CursorMode::kMetadata));
+  const std::int64_t deadline = now_ns() + 5 * kNsPerSec;
+  SourceEvent event = source->wait(0, deadline);
+  while (!std::holds_alternative<CursorUpdate>(event) && now_ns() < deadline)
+    event = source->wait(0, deadline);
+  REQUIRE(std::holds_alternative<CursorUpdate>(event));
+  REQUIRE(std::get<CursorUpdate>(event).shape);
+  CHECK(std::get<CursorUpdate>(event).shape->serial > serial);
 }
 
 TEST_CASE("every transport reads the same pixels") {

@@ -59,7 +59,6 @@ void Pointer::read_shape(UINT size, IDXGIOutputDuplication& duplication) {
     return;
   bytes_ = std::move(bytes);
   info_ = info;
-  ++serial_;
   shape_ = make_shape();
 }
 
@@ -130,7 +129,7 @@ std::shared_ptr<const CursorShape> Pointer::make_shape() const {
   }
   if (!has_alpha) gdi::add_edge(pixels, inverting, width(), height());
   auto shape = std::make_shared<CursorShape>();
-  shape->serial = serial_;
+  shape->serial = next_shape_serial();
   shape->width = width();
   shape->height = height();
   shape->hot_x = static_cast<int>(info_.HotSpot.x);

@@ -38,7 +38,6 @@ class Pointer {
   int x_ = 0;  // of the shape's corner
   int y_ = 0;
   bool visible_ = false;
-  std::uint32_t serial_ = 0;
   DXGI_OUTDUPL_POINTER_SHAPE_INFO info_{};
   std::vector<std::uint8_t> bytes_;  // empty until there is a shape that makes sense
   std::shared_ptr<const CursorShape> shape_;

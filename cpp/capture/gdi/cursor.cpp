@@ -92,7 +92,7 @@ bool Cursor::refresh() {
   bool changed = false;
   if (showing && (info.hCursor != handle_ || !shape_)) {
     if (auto shape = read_shape(info.hCursor)) {
-      shape->serial = ++serial_;
+      shape->serial = next_shape_serial();
       shape_ = std::move(shape);
       handle_ = info.hCursor;
       changed = true;

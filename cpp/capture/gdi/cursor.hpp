@@ -29,7 +29,6 @@ class Cursor {
  private:
   HCURSOR handle_ = nullptr;  // the system's, not ours
   std::shared_ptr<const CursorShape> shape_;
-  std::uint32_t serial_ = 0;
   int x_ = 0;
   int y_ = 0;
   bool visible_ = false;

@@ -56,9 +56,9 @@ bool Cursor::refresh(std::int64_t now) {
   bool changed = false;
   if (shape_dirty_) {
     shape_dirty_ = false;
-    const std::uint32_t before = serial_;
+    const auto before = shape_;
     fetch_shape();
-    changed = serial_ != before;
+    changed = shape_ != before;
   }
   Reply<xcb_query_pointer_reply_t> pointer(
       xcb_query_pointer_reply(c, xcb_query_pointer(c, connection_.root()), nullptr));
@@ -77,7 +77,7 @@ void Cursor::fetch_shape() {
       xcb_xfixes_get_cursor_image_reply(c, xcb_xfixes_get_cursor_image(c), nullptr));
   if (!image || image->width == 0 || image->height == 0) return;
   auto shape = std::make_shared<CursorShape>();
-  shape->serial = ++serial_;
+  shape->serial = next_shape_serial();
   shape->width = image->width;
   shape->height = image->height;
   shape->hot_x = image->xhot;

@@ -43,7 +43,6 @@ class Cursor {
 
   const Connection& connection_;
   std::shared_ptr<const CursorShape> shape_;
-  std::uint32_t serial_ = 0;
   int x_ = 0;
   int y_ = 0;
   bool shape_dirty_ = true;

@@ -86,6 +86,23 @@ TEST_CASE("a pointer-only update gives a CursorUpdate and no frame") {
   CHECK(stage.viewer.frames == 0);
 }
 
+TEST_CASE("a shape's serial is its own in all the process, whatever opens again") {
+  std::vector<std::uint32_t> serials;
+  for (int stream = 0; stream < 2; ++stream) {
+    Stage stage({}, CursorMode::kMetadata);
+    for (int opened = 0; opened < 3; ++opened) {
+      stage.begin();
+      stage.set_shape(colour_pointer(20, 24, {4, 6}, static_cast<unsigned>(opened)));
+      stage.move_pointer(50 + opened, 60);
+      REQUIRE(told_at(stage, 54 + opened, 66));
+      stage.viewer.look_until_still();
+      serials.push_back(stage.viewer.cursor->shape->serial);
+    }
+  }
+  std::sort(serials.begin(), serials.end());
+  CHECK(std::adjacent_find(serials.begin(), serials.end()) == serials.end());
+}
+
 TEST_CASE("shapes colour, masked colour, monochrome as metadata") {
   for (const auto& [width, height] : {std::pair{32, 32}, {13, 21}, {1, 1}, {64, 9}}) {
     CAPTURE(width);

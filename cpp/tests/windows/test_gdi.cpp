@@ -116,6 +116,14 @@ TEST_CASE("the cursor's place and shape come as metadata, and the picture is wit
   bool any_opaque = false;
   for (std::size_t i = 3; i < shape.bgra.size(); i += 4) any_opaque |= shape.bgra[i] == 255;
   CHECK(any_opaque);
+  // Consumers keep shapes by their serial: another source begins no second count.
+  const auto another = open(region({90, 90, 220, 180}, CursorMode::kMetadata));
+  SourceEvent event = another->wait(0, deadline);
+  while (!std::holds_alternative<CursorUpdate>(event) && now_ns() < deadline)
+    event = another->wait(0, deadline);
+  REQUIRE(std::holds_alternative<CursorUpdate>(event));
+  REQUIRE(std::get<CursorUpdate>(event).shape);
+  CHECK(std::get<CursorUpdate>(event).shape->serial > shape.serial);
 }
 
 TEST_CASE("an embedded cursor changes the picture where it stands, and only there") {
