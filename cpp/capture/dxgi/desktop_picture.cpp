@@ -6,6 +6,9 @@
 namespace kvm::dxgi {
 namespace {
 
+// Rectangles, before they are read though nobody wants the picture.
+constexpr std::size_t kMostBehind = 256;
+
 Rect to_rect(const RECT& r) noexcept {
   return {r.left, r.top, r.right - r.left, r.bottom - r.top};
 }
@@ -96,7 +99,8 @@ void DesktopPicture::damaged(const Rect& upright, TileMap& damage) const {
 bool DesktopPicture::apply(const DXGI_OUTDUPL_FRAME_INFO& info, IDXGIOutputDuplication& duplication,
                            ID3D11Texture2D* surface, SurfaceReader& reader, TileMap& damage) {
   if (!read_metadata(info, duplication, reader.rotation())) return replace(surface, reader, damage);
-  const bool in_place = can_move_all();
+  // What a move takes has to be there.
+  const bool in_place = behind_.empty() && can_move_all();
   for (const Moved& moved : moves_) {
     damaged(moved.to, damage);
     const Rect to = intersect(moved.to, area_);
@@ -106,13 +110,31 @@ bool DesktopPicture::apply(const DXGI_OUTDUPL_FRAME_INFO& info, IDXGIOutputDupli
   if (!dirty_.empty() && !reader.fetch(surface, dirty_)) return false;
   if (in_place)
     for (const Moved& moved : moves_) move(moved);
-  for (const Rect& rect : dirty_) damaged(rect, damage);
-  return dirty_.empty() || reader.read(dirty_, planes_, area_.x, area_.y);
+  for (const Rect& rect : dirty_) {
+    damaged(rect, damage);
+    fall_behind(rect);
+  }
+  return behind_.size() <= kMostBehind || catch_up(reader);
+}
+
+void DesktopPicture::fall_behind(const Rect& rect) {
+  if (std::any_of(behind_.begin(), behind_.end(), [&](const Rect& r) { return holds(r, rect); }))
+    return;
+  std::erase_if(behind_, [&](const Rect& r) { return holds(rect, r); });
+  behind_.push_back(rect);
+}
+
+bool DesktopPicture::catch_up(SurfaceReader& reader) {
+  if (behind_.empty()) return true;
+  const bool read = reader.read(behind_, planes_, area_.x, area_.y);
+  behind_.clear();
+  return read;
 }
 
 bool DesktopPicture::replace(ID3D11Texture2D* surface, SurfaceReader& reader, TileMap& damage) {
   const Rect all[] = {area_};
   if (surface != nullptr && !reader.fetch(surface, all)) return false;
+  behind_.clear();
   damage.set_all();
   return reader.read(all, planes_, area_.x, area_.y);
 }

@@ -21,12 +21,16 @@ class DesktopPicture {
 
   [[nodiscard]] const CpuPlanes& planes() const noexcept { return planes_; }
 
-  // Brings in what an acquired frame changed, and adds it to `damage`. False when the device is
-  // lost, or the surface is not what it was; the picture is then in part as before.
+  // Brings in what an acquired frame changed, and adds it to `damage`; of what is new in it
+  // planes() tell from catch_up() on only. False when the device is lost, or the surface is not
+  // what it was; the picture is then in part as before.
   [[nodiscard]] bool apply(const DXGI_OUTDUPL_FRAME_INFO& info, IDXGIOutputDuplication& duplication,
                            ID3D11Texture2D* surface, SurfaceReader& reader, TileMap& damage);
   // All of it, from a surface or, with null, from what the reader fetched last.
   [[nodiscard]] bool replace(ID3D11Texture2D* surface, SurfaceReader& reader, TileMap& damage);
+  // Reads what was fetched by that reader since the last time. False when the device is lost: the
+  // picture stays as it is.
+  [[nodiscard]] bool catch_up(SurfaceReader& reader);
 
  private:
   struct Moved {
@@ -41,10 +45,14 @@ class DesktopPicture {
   [[nodiscard]] bool can_move_all() const noexcept;
   void move(const Moved& moved) noexcept;
   void damaged(const Rect& upright, TileMap& damage) const;
+  void fall_behind(const Rect& rect);
 
   Rect area_;
   std::vector<std::uint8_t> memory_;
   CpuPlanes planes_;
+  // Where the reader holds what planes_ lack: fetched from the surface, which Windows takes back
+  // with the frame, so that content which the next refresh covers is never read.
+  std::vector<Rect> behind_;
   // Of the frame at hand; kept for their memory.
   std::vector<std::uint8_t> metadata_;
   std::vector<Moved> moves_;

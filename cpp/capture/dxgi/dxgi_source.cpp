@@ -87,9 +87,9 @@ void DxgiSource::open(const StreamConfig& config) {
 }
 
 void DxgiSource::close() {
+  picture_ = {};
   detach();
   pool_.reset();
-  picture_ = {};
   pointer_ = {};
   has_picture_ = pointer_news_ = secure_desktop_ = protected_told_ = false;
   next_check_ns_ = next_attach_ns_ = pause_ns_ = failing_since_ns_ = damaged_ns_ = 0;
@@ -110,6 +110,8 @@ HRESULT DxgiSource::attach() {
 
 void DxgiSource::detach() {
   release_frame();
+  // The last picture may have to stay for long. A device that is gone leaves it as it was.
+  if (reader_) static_cast<void>(picture_.catch_up(*reader_));
   reader_.reset();
   held_ = {};
   fresh_ = fetched_ = false;
@@ -145,13 +147,15 @@ SourceEvent DxgiSource::wait(std::int64_t not_before_ns, std::int64_t deadline_n
       // In time for it, or soon again where consumers hold every buffer.
       until = std::min(until, now < not_before_ns ? not_before_ns : now + kNsPerMs);
     }
-    if (!held_.duplication && now >= next_attach_ns_) {
-      if (auto event = attach_again(now)) return std::move(*event);
-    } else if (held_.duplication && now >= rest_until_ns_) {
+    const std::int64_t next = !held_.duplication ? next_attach_ns_
+                              : gathers_there()  ? std::max(rest_until_ns_, not_before_ns)
+                                                 : rest_until_ns_;
+    if (now < next) {
+      if (wake_.wait(-1, std::min({until, next, next_check_ns_}))) return Timeout{};
+    } else if (held_.duplication) {
       acquire(std::min(until, now + kAcquireNs));
-    } else {
-      const std::int64_t next = held_.duplication ? rest_until_ns_ : next_attach_ns_;
-      if (wake_.wait(-1, std::min(until, next))) return Timeout{};
+    } else if (auto event = attach_again(now)) {
+      return std::move(*event);
     }
   }
 }
@@ -300,6 +304,10 @@ void DxgiSource::note_damage(std::int64_t when_ns) {
 std::optional<Frame> DxgiSource::publish() {
   FramePool::Buffer* buffer = pool_->free_buffer();
   if (buffer == nullptr) return std::nullopt;
+  if (reader_ && !picture_.catch_up(*reader_)) {
+    begin_anew(DXGI_ERROR_DEVICE_REMOVED);
+    return std::nullopt;
+  }
   TileMap wanted = buffer->stale;
   wanted.merge(damage_);
   const bool draws = config_.cursor == CursorMode::kEmbedded;

@@ -42,6 +42,13 @@ class DxgiSource final : public FrameSource {
   void release_frame();
 
   [[nodiscard]] bool wants_frame() const noexcept { return has_picture_ && damage_.any(); }
+  // Before a picture is wanted Windows gathers better than anybody else: while the last frame is
+  // held it notes where the desktop changes, moves in their order, and copies nothing. Not so where
+  // the pointer is told apart, which comes by frames as well and must not wait; then DesktopPicture
+  // gathers.
+  [[nodiscard]] bool gathers_there() const noexcept {
+    return has_picture_ && !fresh_ && config_.cursor != CursorMode::kMetadata;
+  }
   [[nodiscard]] Rect in_area(const Rect& r) const noexcept {
     return {r.x - area_.x, r.y - area_.y, r.width, r.height};
   }

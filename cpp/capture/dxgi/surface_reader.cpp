@@ -50,7 +50,7 @@ bool SurfaceReader::prepare(const D3D11_TEXTURE2D_DESC& surface) {
   if (surface.Width != static_cast<UINT>(size.width) ||
       surface.Height != static_cast<UINT>(size.height))
     return false;
-  if (staging_ && surface.Format == format_) return true;
+  if (staging_) return surface.Format == format_;  // what was fetched has to stay
   D3D11_TEXTURE2D_DESC wanted = surface;
   wanted.MipLevels = wanted.ArraySize = 1;
   wanted.SampleDesc = {1, 0};
@@ -58,8 +58,6 @@ bool SurfaceReader::prepare(const D3D11_TEXTURE2D_DESC& surface) {
   wanted.BindFlags = 0;
   wanted.MiscFlags = 0;
   wanted.CPUAccessFlags = D3D11_CPU_ACCESS_READ;
-  staging_.reset();
-  tone_map_.reset();
   format_ = surface.Format;
   if (format_ == DXGI_FORMAT_R16G16B16A16_FLOAT) {
     tone_map_.emplace(sdr_white_nits_);

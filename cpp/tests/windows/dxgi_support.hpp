@@ -54,25 +54,7 @@ class Viewer {
     while (look(still_ns) && now_ns() < deadline) {
     }
   }
-  void forget() {
-    frames = cursors = 0;
-    damage.clear();
-  }
-
-  [[nodiscard]] const std::vector<std::uint32_t>& pixels() const { return pixels_; }
-  [[nodiscard]] int opened() const { return opened_; }
-
-  int frames = 0;
-  int cursors = 0;
-  TileMap damage;             // of all frames since forget()
-  int undamaged_changes = 0;  // tiles that changed without being named
-  std::optional<CursorUpdate> cursor;
-  std::vector<std::string> reasons;
-  std::vector<SourceLost> losses;
-  int width = 0;
-  int height = 0;
-
- private:
+  // A frame that a test waited for by itself.
   void take(const Frame& frame) {
     ++frames;
     REQUIRE(frame.width == source_.width());
@@ -106,7 +88,25 @@ class Viewer {
     }
     undamaged_changes += static_cast<int>(strays.count());
   }
+  void forget() {
+    frames = cursors = 0;
+    damage.clear();
+  }
 
+  [[nodiscard]] const std::vector<std::uint32_t>& pixels() const { return pixels_; }
+  [[nodiscard]] int opened() const { return opened_; }
+
+  int frames = 0;
+  int cursors = 0;
+  TileMap damage;             // of all frames since forget()
+  int undamaged_changes = 0;  // tiles that changed without being named
+  std::optional<CursorUpdate> cursor;
+  std::vector<std::string> reasons;
+  std::vector<SourceLost> losses;
+  int width = 0;
+  int height = 0;
+
+ private:
   FrameSource& source_;
   StreamConfig config_;
   std::vector<std::uint32_t> pixels_;

@@ -121,6 +121,24 @@ TEST_CASE("secure desktop: the last picture stays, it is said once, and it comes
   check_recovers(stage);
 }
 
+TEST_CASE("the last picture before a secure desktop is whole, though nobody wanted it in time") {
+  Stage stage({}, CursorMode::kMetadata);
+  stage.begin();
+  stage.compose({Move{{60, 40, 100, 80}, 50, 30}, Fill{{20, 20, 40, 90}, 70}});
+  const std::int64_t taken = now_ns() + kPatienceNs;
+  while (!stage.output.idle() && now_ns() < taken)
+    static_cast<void>(stage.source.wait(INT64_MAX, now_ns() + 10 * kNsPerMs));
+  stage.output.refuse(E_ACCESSDENIED, INT_MAX);
+  stage.output.lose(DXGI_ERROR_ACCESS_LOST);
+  const std::int64_t until = now_ns() + 300 * kNsPerMs;
+  while (now_ns() < until)
+    static_cast<void>(stage.source.wait(INT64_MAX, now_ns() + 20 * kNsPerMs));
+  CHECK(stage.viewer.pixels() != stage.expected());
+  stage.viewer.look_until_still();
+  CHECK(stage.viewer.pixels() == stage.expected());
+  CHECK(stage.viewer.undamaged_changes == 0);
+}
+
 TEST_CASE("a secure desktop while opening is waited for, or refused with a reason") {
   Stage stage;
   stage.output.refuse(E_ACCESSDENIED, INT_MAX);

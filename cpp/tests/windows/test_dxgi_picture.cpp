@@ -242,16 +242,6 @@ TEST_CASE("a still desktop gives no frame") {
   CHECK(stage.viewer.frames == 0);
 }
 
-TEST_CASE("no picture comes before its time") {
-  Stage stage;
-  stage.begin();
-  stage.compose({Fill{{0, 0, 64, 64}, 2}});
-  const std::int64_t not_before = now_ns() + 120 * kNsPerMs;
-  const SourceEvent event = stage.source.wait(not_before, now_ns() + kPatienceNs);
-  CHECK(std::holds_alternative<Frame>(event));
-  CHECK(now_ns() >= not_before - kNsPerMs);
-}
-
 TEST_CASE("a picture says when it changed and when it was taken") {
   Stage stage;
   stage.begin();
