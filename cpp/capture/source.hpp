@@ -77,6 +77,8 @@ class FrameSource {
   virtual void wake() = 0;
   // Ends a wait() or open() for good, even one for a screen that does not answer. From any thread.
   virtual void cancel() { wake(); }
+  // While this one is open, another one of the same screen may be refused in this process.
+  [[nodiscard]] virtual bool exclusive() const { return false; }
   // Idempotent.
   virtual void close() = 0;
 };

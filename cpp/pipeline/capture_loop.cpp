@@ -66,7 +66,7 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
       source = source_;
     }
     if (request) {
-      reconfigure(*request);
+      if (!reconfigure(*request)) break;
       continue;
     }
     // Without a consumer that has room nothing is read, but the source still takes its events off
@@ -133,25 +133,52 @@ void Pipeline::publish(const CursorUpdate& cursor) {
   cursors_.notify_all();
 }
 
-// Tries the new source before it lets go of the old one: a display that does not exist changes
-// nothing.
-void Pipeline::reconfigure(Reconfigure& request) {
+// Tries the new source before it lets go of the old one, or takes the old one back: a display that
+// does not exist changes nothing.
+bool Pipeline::reconfigure(Reconfigure& request) {
+  std::shared_ptr<FrameSource> old;
+  {
+    const std::lock_guard lock(mutex_);
+    old = source_;
+  }
+  const bool closed_first = old->exclusive();
+  if (closed_first) old->close();
   try {
     std::shared_ptr<FrameSource> fresh = make_source_(request.config);
     fresh->open(request.config);
-    std::shared_ptr<FrameSource> old;
     {
       const std::lock_guard lock(mutex_);
       config_.display = request.config.display;
       config_.region = request.config.region;
-      old = std::exchange(source_, fresh);
+      source_ = fresh;
       capture_name_ = fresh->description();
       ++epoch_;
     }
-    old->close();
+    if (!closed_first) old->close();
     request.done.set_value(std::nullopt);
+    return true;
   } catch (...) {
-    request.done.set_value(current_error(ErrorKind::kCapture));
+    // The old one gives its whole picture again, as a picture like any other.
+    const Outcome failed = current_error(ErrorKind::kCapture);
+    const bool goes_on = !closed_first || take_back(*old);
+    request.done.set_value(failed);
+    return goes_on;
+  }
+}
+
+bool Pipeline::take_back(FrameSource& source) {
+  StreamConfig config;
+  {
+    const std::lock_guard lock(mutex_);
+    config = config_;
+  }
+  try {
+    source.open(config);
+    const std::lock_guard lock(mutex_);
+    capture_name_ = source.description();
+    return true;
+  } catch (const Error& error) {
+    return reopen(error.what());
   }
 }
 

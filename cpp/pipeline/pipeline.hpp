@@ -110,7 +110,9 @@ class Pipeline {
   void capture(std::promise<Outcome>& opened);
   void publish(Frame frame);
   void publish(const CursorUpdate& cursor);
-  void reconfigure(Reconfigure& request);
+  // These: false when the stream has ended.
+  [[nodiscard]] bool reconfigure(Reconfigure& request);
+  [[nodiscard]] bool take_back(FrameSource& source);
   [[nodiscard]] bool reopen(const std::string& why);
   // Encode thread; mutex_ held.
   enum class Work { kNone, kFresh, kKeyframe, kRefine, kNudge };

@@ -30,6 +30,8 @@ class DxgiSource final : public FrameSource {
   [[nodiscard]] int height() const override { return area_.height; }
   [[nodiscard]] SourceEvent wait(std::int64_t not_before_ns, std::int64_t deadline_ns) override;
   void wake() override { wake_.set(); }
+  // Windows lets a process duplicate an output once.
+  [[nodiscard]] bool exclusive() const override { return true; }
   void close() override;
 
  private:

@@ -45,6 +45,9 @@ class FallbackSource final : public FrameSource {
     first_->wake();
     second_->wake();
   }
+  [[nodiscard]] bool exclusive() const override {
+    return on_second_ && !trying_ ? second_->exclusive() : first_->exclusive();
+  }
   void close() override;
 
  private:

@@ -35,7 +35,8 @@ struct Script {
   int failures = 0;  // of the next opens
   ErrorKind kind = ErrorKind::kCapture;
   std::deque<SourceEvent> events;  // of the next waits
-  bool shows = false;              // a picture with every open, before the events
+  bool exclusive = false;
+  bool shows = false;                   // a picture with every open, before the events
   std::int64_t dawdles_after_wake = 0;  // before its wait returns
 
   int opens = 0;  // tried
@@ -81,6 +82,7 @@ class Scripted final : public FrameSource {
     return Timeout{};
   }
   void wake() override { wake_.set(); }
+  [[nodiscard]] bool exclusive() const override { return script_.exclusive; }
   void close() override { script_.open = false; }
 
  private:

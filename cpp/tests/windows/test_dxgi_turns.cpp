@@ -1,5 +1,6 @@
 // Desktop Duplication that opens and shows nothing, or works by turns: GDI goes on, and the turns
 // become rare.
+#include <climits>
 #include <cstddef>
 #include <vector>
 
@@ -180,6 +181,22 @@ TEST_CASE("a wait ends by wake() and at its deadline while the other is tried, t
   CHECK(now_ns() - before < 200 * kNsPerMs);
   pair.source->close();
   CHECK(!pair.dxgi.open);
+}
+
+TEST_CASE("it keeps another source out while the one that does so is used or tried") {
+  Pair pair(kNsPerMs, kPatienceNs);
+  pair.dxgi.exclusive = true;
+  pair.open();
+  CHECK(pair.source->exclusive());
+  pair.dxgi.failures = INT_MAX;
+  pair.open();
+  CHECK(!pair.source->exclusive());
+  pair.dxgi.failures = 0;
+  const std::int64_t begins = now_ns() + kPatienceNs;
+  while (!pair.dxgi.open && now_ns() < begins) static_cast<void>(pair.wait(5 * kNsPerMs));
+  CHECK(pair.source->exclusive());
+  pair.source->close();
+  CHECK(!pair.source->exclusive());
 }
 
 }  // namespace kvm
