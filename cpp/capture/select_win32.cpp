@@ -13,10 +13,9 @@ namespace {
 // Why the primary monitor cannot be duplicated; empty when it can.
 std::string refusal() {
   const auto duplicator = dxgi::system_duplicator();
-  std::vector<DisplayInfo> monitors;
-  for (const dxgi::Output& output : duplicator->outputs()) monitors.push_back(output.monitor);
+  const std::vector<DisplayInfo> monitors = duplicator->monitors();
   const DisplayInfo* monitor = find_monitor(monitors, "");
-  if (monitor == nullptr) return "no graphics adapter shows a part of this desktop";
+  if (monitor == nullptr) return "this desktop has no monitor";
   dxgi::Duplicated duplicated;
   const HRESULT answer = duplicator->duplicate(monitor->id, duplicated);
   // A stream of this process has it already: so it works.

@@ -23,7 +23,9 @@ const char* meaning(HRESULT answer) noexcept {
     case DXGI_ERROR_SESSION_DISCONNECTED:
       return "the session is disconnected; log on at the console";
     case DXGI_ERROR_NOT_FOUND:
-      return "there is no such output any more; look at the list of displays";
+      return "no graphics adapter shows this monitor (it was unplugged, or is a kind that GDI "
+             "alone "
+             "can read); look at the list of displays";
     case DXGI_ERROR_DEVICE_REMOVED:
     case DXGI_ERROR_DEVICE_RESET:
     case DXGI_ERROR_DEVICE_HUNG:

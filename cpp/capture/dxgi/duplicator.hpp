@@ -5,6 +5,7 @@
 #include <d3d11.h>
 #include <dxgi1_6.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,15 +39,26 @@ class Duplicator {
   Duplicator(const Duplicator&) = delete;
   Duplicator& operator=(const Duplicator&) = delete;
 
-  // Empty where the session has no desktop.
-  [[nodiscard]] virtual std::vector<Output> outputs() = 0;
-  // By Output::monitor.id. What DXGI answers, S_OK or one of DXGI_ERROR_… and E_…; `result` is set
-  // at S_OK only.
+  // As displays() lists them, those too that DXGI does not know. Empty where the session has no
+  // desktop.
+  [[nodiscard]] virtual std::vector<DisplayInfo> monitors() = 0;
+  // By DisplayInfo::id. What DXGI answers, S_OK or one of DXGI_ERROR_… and E_…; `result` is set at
+  // S_OK only.
   [[nodiscard]] virtual HRESULT duplicate(const std::string& id, Duplicated& result) = 0;
-  // False once the adapters or outputs are others than at the last call of outputs().
+  // False once the adapters or outputs are others than at the last call of monitors().
   [[nodiscard]] virtual bool is_current() = 0;
 };
 
-[[nodiscard]] std::unique_ptr<Duplicator> system_duplicator();
+// What the system's duplicator calls; tests put their own in its place.
+struct SystemCalls {
+  std::function<HRESULT(IDXGIFactory1** factory)> make_factory;
+  std::function<HRESULT(IDXGIAdapter1* adapter, ID3D11Device** device,
+                        ID3D11DeviceContext** context)>
+      make_device;
+  std::function<std::vector<DisplayInfo>()> list_monitors;
+};
+[[nodiscard]] SystemCalls system_calls();
+
+[[nodiscard]] std::unique_ptr<Duplicator> system_duplicator(SystemCalls calls = system_calls());
 
 }  // namespace kvm::dxgi

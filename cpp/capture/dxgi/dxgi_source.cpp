@@ -48,10 +48,8 @@ std::string DxgiSource::description() const {
 }
 
 ChosenArea DxgiSource::choose(bool say) const {
-  std::vector<DisplayInfo> monitors;
-  for (Output& output : duplicator_->outputs()) monitors.push_back(std::move(output.monitor));
-  ChosenArea chosen =
-      choose_area(monitors, config_.display, config_.region, opened_before_, "this desktop");
+  ChosenArea chosen = choose_area(duplicator_->monitors(), config_.display, config_.region,
+                                  opened_before_, "this desktop");
   if (say && !chosen.notice.empty()) log_->add(LogLevel::kWarning, "capture.dxgi", chosen.notice);
   chosen.area.x -= chosen.monitor.bounds.x;
   chosen.area.y -= chosen.monitor.bounds.y;

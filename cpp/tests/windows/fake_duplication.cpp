@@ -339,19 +339,16 @@ int FakeDesktop::device_references() {
   return static_cast<int>(device_->Release()) - base_references_;
 }
 
-std::vector<dxgi::Output> FakeDesktop::outputs() {
+std::vector<DisplayInfo> FakeDesktop::monitors() {
   const std::lock_guard lock(mutex_);
   current_ = true;
-  std::vector<dxgi::Output> all;
+  std::vector<DisplayInfo> all;
   for (const auto& [id, output] : outputs_) {
     const std::lock_guard inner(output->mutex_);
-    dxgi::Output& told = all.emplace_back();
-    told.monitor.id = told.monitor.name = id;
-    told.monitor.bounds = output->mode_.bounds;
-    told.monitor.primary = output->mode_.bounds.x == 0 && output->mode_.bounds.y == 0;
-    told.rotation = output->mode_.rotation;
-    told.hdr = output->mode_.hdr;
-    told.sdr_white_nits = output->mode_.sdr_white_nits;
+    DisplayInfo& told = all.emplace_back();
+    told.id = told.name = id;
+    told.bounds = output->mode_.bounds;
+    told.primary = output->mode_.bounds.x == 0 && output->mode_.bounds.y == 0;
   }
   return all;
 }

@@ -128,7 +128,7 @@ class FakeOutput {
   Timing timing_;
 };
 
-// The outputs of a session, and their device. Any thread, but for outputs() and duplicate().
+// The outputs of a session, and their device. Any thread, but for monitors() and duplicate().
 class FakeDesktop {
  public:
   FakeDesktop();
@@ -148,7 +148,7 @@ class FakeDesktop {
   // References to the device and what was made on it, less those of an unused one.
   [[nodiscard]] int device_references();
 
-  [[nodiscard]] std::vector<dxgi::Output> outputs();
+  [[nodiscard]] std::vector<DisplayInfo> monitors();
   [[nodiscard]] HRESULT duplicate(const std::string& id, dxgi::Duplicated& result);
   [[nodiscard]] bool is_current() const;
 
@@ -169,7 +169,7 @@ class FakeDesktop {
 class FakeDuplicator final : public dxgi::Duplicator {
  public:
   explicit FakeDuplicator(std::shared_ptr<FakeDesktop> desktop) : desktop_(std::move(desktop)) {}
-  [[nodiscard]] std::vector<dxgi::Output> outputs() override { return desktop_->outputs(); }
+  [[nodiscard]] std::vector<DisplayInfo> monitors() override { return desktop_->monitors(); }
   [[nodiscard]] HRESULT duplicate(const std::string& id, dxgi::Duplicated& result) override {
     return desktop_->duplicate(id, result);
   }
