@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "capture/gdi/handles.hpp"
 #include "capture/gdi/monitors.hpp"
 
 namespace kvm::dxgi {
@@ -115,6 +116,8 @@ HRESULT SystemDuplicator::device_of(IDXGIAdapter1* adapter, Duplicated& result) 
 }
 
 HRESULT SystemDuplicator::duplicate(const std::string& id, Duplicated& result) {
+  // DuplicateOutput1 asks for it, and outputs give their place in pixels of the thread's kind.
+  const gdi::DpiAware aware;
   const std::vector<DisplayInfo> monitors = calls_.list_monitors();
   const auto monitor = std::find_if(monitors.begin(), monitors.end(),
                                     [&](const DisplayInfo& each) { return each.id == id; });

@@ -38,7 +38,7 @@ std::shared_ptr<Canvas> make_canvas(int width, int height) {
 void GdiSource::open(const StreamConfig& config) {
   close();
   config_ = config;
-  aware_.emplace();
+  const DpiAware aware;
   try {
     area_ = choose();
     canvas_ = make_canvas(area_.width, area_.height);
@@ -56,7 +56,6 @@ void GdiSource::close() {
   cursor_.reset();
   pool_.reset();
   canvas_.reset();
-  aware_.reset();
   next_look_ns_ = next_check_ns_ = next_cursor_ns_ = 0;
   unreadable_ = false;
 }
@@ -88,6 +87,7 @@ std::optional<CursorUpdate> GdiSource::cursor_change() {
 }
 
 SourceEvent GdiSource::wait(std::int64_t not_before_ns, std::int64_t deadline_ns) {
+  const DpiAware aware;
   const bool tells_cursor = config_.cursor == CursorMode::kMetadata;
   for (;;) {
     std::int64_t now = now_ns();

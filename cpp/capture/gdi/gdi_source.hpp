@@ -48,7 +48,6 @@ class GdiSource final : public FrameSource {
   StreamConfig config_;
   Rect area_;  // on the virtual desktop
   bool opened_before_ = false;
-  std::optional<DpiAware> aware_;
   std::shared_ptr<Canvas> canvas_;
   std::optional<FramePool> pool_;
   std::optional<Cursor> cursor_;

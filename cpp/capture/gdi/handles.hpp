@@ -33,18 +33,25 @@ using Bitmap = std::unique_ptr<std::remove_pointer_t<HBITMAP>, BitmapDeleter>;
   return info;
 }
 
-// Physical pixels of each monitor on this thread, whatever the process was declared for.
+// Physical pixels of each monitor on this thread while it lives, whatever the process was declared
+// for. One ends before another on the same thread begins, or inside of it.
 class DpiAware {
  public:
-  DpiAware() noexcept
-      : before_(SetThreadDpiAwarenessContext(DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE_V2)) {}
+  using SetContext = DPI_AWARENESS_CONTEXT(WINAPI*)(DPI_AWARENESS_CONTEXT);
+
+  explicit DpiAware(SetContext set = SetThreadDpiAwarenessContext) noexcept : set_(set) {
+    before_ = set_(DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE_V2);
+    // Windows 10 before 1703.
+    if (before_ == nullptr) before_ = set_(DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE);
+  }
   ~DpiAware() {
-    if (before_ != nullptr) SetThreadDpiAwarenessContext(before_);
+    if (before_ != nullptr) set_(before_);
   }
   DpiAware(const DpiAware&) = delete;
   DpiAware& operator=(const DpiAware&) = delete;
 
  private:
+  SetContext set_;
   DPI_AWARENESS_CONTEXT before_;
 };
 

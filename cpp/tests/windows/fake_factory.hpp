@@ -15,7 +15,13 @@ struct FactoryScript {
   int factories = 0;      // made
   int live = 0;           // of them
   int devices = 0;        // made
+  int unaware_looks = 0;  // at adapters, by a thread that is not aware of each monitor's DPI
 };
+
+[[nodiscard]] inline bool is_dpi_aware() {
+  return GetAwarenessFromDpiAwarenessContext(GetThreadDpiAwarenessContext()) ==
+         DPI_AWARENESS_PER_MONITOR_AWARE;
+}
 
 // One thread. Forwards to the system's own.
 class FakeFactory final : public IDXGIFactory1 {
@@ -55,6 +61,7 @@ class FakeFactory final : public IDXGIFactory1 {
     return E_NOTIMPL;
   }
   HRESULT STDMETHODCALLTYPE EnumAdapters1(UINT index, IDXGIAdapter1** adapter) override {
+    if (!is_dpi_aware()) ++script_.unaware_looks;
     return script_.has_adapters ? real_->EnumAdapters1(index, adapter) : DXGI_ERROR_NOT_FOUND;
   }
   BOOL STDMETHODCALLTYPE IsCurrent() override {

@@ -9,6 +9,7 @@
 #include "capture/dxgi/dxgi_source.hpp"
 #include "capture/dxgi/fallback_source.hpp"
 #include "capture/gdi/gdi_source.hpp"
+#include "capture/gdi/handles.hpp"
 #include "fake_factory.hpp"
 
 namespace kvm {
@@ -20,6 +21,24 @@ std::string primary() {
   for (const DisplayInfo& monitor : list_displays(""))
     if (monitor.primary) return monitor.id;
   return "";
+}
+
+std::vector<DPI_AWARENESS_CONTEXT> asked;
+DPI_AWARENESS_CONTEXT WINAPI knows_v1_alone(DPI_AWARENESS_CONTEXT context) {
+  asked.push_back(context);
+  return context == DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE_V2 ? nullptr
+                                                               : DPI_AWARENESS_CONTEXT_UNAWARE;
+}
+
+// What programs are that declare nothing; Wine takes them for aware.
+struct UnawareThread {
+  UnawareThread() : before(SetThreadDpiAwarenessContext(DPI_AWARENESS_CONTEXT_UNAWARE)) {}
+  ~UnawareThread() { SetThreadDpiAwarenessContext(before); }
+  DPI_AWARENESS_CONTEXT before;
+};
+
+void check_unaware() {
+  CHECK(!is_dpi_aware());
 }
 
 }  // namespace
@@ -100,6 +119,50 @@ TEST_CASE("monitors have the order of displays(), and those that DXGI lacks are 
   source.open(config);
   CHECK(source.description().starts_with("gdi"));
   CHECK(source.width() > 0);
+}
+
+TEST_CASE("DXGI is asked by a thread that is aware of each monitor's DPI, and only then is it so") {
+  const UnawareThread unaware;
+  check_unaware();
+  FactoryScript script;
+  const auto duplicator = dxgi::system_duplicator(scripted_calls(script));
+  static_cast<void>(duplicator->monitors());
+  check_unaware();
+  dxgi::Duplicated none;
+  static_cast<void>(duplicator->duplicate(primary(), none));
+  check_unaware();
+  CHECK(script.devices == 1);
+  CHECK(script.unaware_looks == 0);
+}
+
+TEST_CASE(
+    "GDI leaves the thread's DPI awareness as it was, in whatever order sources open and close") {
+  const UnawareThread unaware;
+  check_unaware();
+  StreamConfig config;
+  config.region = Rect{0, 0, 64, 48};
+  gdi::GdiSource old(std::make_shared<LogRing>());
+  old.open(config);
+  check_unaware();
+  gdi::GdiSource fresh(std::make_shared<LogRing>());
+  fresh.open(config);
+  CHECK(std::holds_alternative<Frame>(fresh.wait(0, now_ns() + 10 * kNsPerSec)));
+  check_unaware();
+  old.close();
+  check_unaware();
+  fresh.close();
+  check_unaware();
+}
+
+TEST_CASE("where Windows refuses version 2 of per-monitor awareness, version 1 is asked for") {
+  {
+    const gdi::DpiAware aware(knows_v1_alone);
+    REQUIRE(asked.size() == 2);
+    CHECK(asked[0] == DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE_V2);
+    CHECK(asked[1] == DPI_AWARENESS_CONTEXT_PER_MONITOR_AWARE);
+  }
+  REQUIRE(asked.size() == 3);
+  CHECK(asked[2] == DPI_AWARENESS_CONTEXT_UNAWARE);
 }
 
 }  // namespace kvm
