@@ -39,4 +39,10 @@ ChosenArea choose_area(const std::vector<DisplayInfo>& monitors, const std::stri
   return chosen;
 }
 
+void tell(const ChosenArea& chosen, AreaMemory& memory, LogRing& log, const char* component) {
+  if (chosen.notice == memory.told) return;
+  memory.told = chosen.notice;
+  if (!chosen.notice.empty()) log.add(LogLevel::kWarning, component, chosen.notice);
+}
+
 }  // namespace kvm

@@ -5,9 +5,17 @@
 #include <string>
 #include <vector>
 
+#include "base/log.hpp"
 #include "capture/find_monitor.hpp"
 
 namespace kvm {
+
+// What the sources of one stream know together, as any of them may have to go on for another.
+// Capture thread only.
+struct AreaMemory {
+  bool streaming = false;  // one of them was opened
+  std::string told;        // the newest notice
+};
 
 struct ChosenArea {
   DisplayInfo monitor;
@@ -22,5 +30,8 @@ struct ChosenArea {
 [[nodiscard]] ChosenArea choose_area(const std::vector<DisplayInfo>& monitors,
                                      const std::string& name, const std::optional<Rect>& region,
                                      bool streaming, const std::string& desktop);
+
+// Logs the notice, once for as long as it holds.
+void tell(const ChosenArea& chosen, AreaMemory& memory, LogRing& log, const char* component);
 
 }  // namespace kvm

@@ -26,9 +26,10 @@ std::string refusal() {
 
 std::unique_ptr<FrameSource> make_source(const StreamConfig& config, std::shared_ptr<LogRing> log) {
   if (config.source == SourceKind::kPattern) return std::make_unique<PatternSource>();
+  const auto memory = std::make_shared<AreaMemory>();
   return std::make_unique<dxgi::FallbackSource>(
-      std::make_unique<dxgi::DxgiSource>(log, dxgi::system_duplicator()),
-      std::make_unique<gdi::GdiSource>(log), log);
+      std::make_unique<dxgi::DxgiSource>(log, dxgi::system_duplicator(), memory),
+      std::make_unique<gdi::GdiSource>(log, memory), log);
 }
 
 std::vector<CaptureInfo> list_captures(const std::string& x_display) {

@@ -47,10 +47,9 @@ std::string DxgiSource::description() const {
                           : "dxgi (Desktop Duplication)";
 }
 
-ChosenArea DxgiSource::choose(bool say) const {
+ChosenArea DxgiSource::choose() const {
   ChosenArea chosen = choose_area(duplicator_->monitors(), config_.display, config_.region,
-                                  opened_before_, "this desktop");
-  if (say && !chosen.notice.empty()) log_->add(LogLevel::kWarning, "capture.dxgi", chosen.notice);
+                                  memory_->streaming, "this desktop");
   chosen.area.x -= chosen.monitor.bounds.x;
   chosen.area.y -= chosen.monitor.bounds.y;
   return chosen;
@@ -59,7 +58,8 @@ ChosenArea DxgiSource::choose(bool say) const {
 void DxgiSource::open(const StreamConfig& config) {
   close();
   config_ = config;
-  const ChosenArea chosen = choose(true);
+  const ChosenArea chosen = choose();
+  tell(chosen, *memory_, *log_, "capture.dxgi");
   monitor_ = chosen.monitor.id;
   monitor_bounds_ = chosen.monitor.bounds;
   area_ = chosen.area;
@@ -81,7 +81,7 @@ void DxgiSource::open(const StreamConfig& config) {
   pool_.emplace(area_.width, area_.height, pixels, std::move(memory));
   picture_ = DesktopPicture(area_);
   damage_ = TileMap(area_.width, area_.height);
-  opened_before_ = true;
+  memory_->streaming = true;
 }
 
 void DxgiSource::close() {
@@ -164,7 +164,7 @@ std::optional<SourceEvent> DxgiSource::check_outputs(std::int64_t now) {
   if (duplicator_->is_current()) return std::nullopt;
   ChosenArea chosen;
   try {
-    chosen = choose(false);
+    chosen = choose();
   } catch (const Error&) {
     return std::nullopt;  // no output for a moment: a mode changes, or a session is switched
   }

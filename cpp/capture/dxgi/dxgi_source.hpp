@@ -20,8 +20,9 @@ namespace kvm::dxgi {
 
 class DxgiSource final : public FrameSource {
  public:
-  DxgiSource(std::shared_ptr<LogRing> log, std::unique_ptr<Duplicator> duplicator)
-      : log_(std::move(log)), duplicator_(std::move(duplicator)) {}
+  DxgiSource(std::shared_ptr<LogRing> log, std::unique_ptr<Duplicator> duplicator,
+             std::shared_ptr<AreaMemory> memory = std::make_shared<AreaMemory>())
+      : log_(std::move(log)), duplicator_(std::move(duplicator)), memory_(std::move(memory)) {}
   ~DxgiSource() override { DxgiSource::close(); }
 
   [[nodiscard]] std::string description() const override;
@@ -36,7 +37,7 @@ class DxgiSource final : public FrameSource {
 
  private:
   // Which monitor and what of it; the latter from the monitor's corner.
-  [[nodiscard]] ChosenArea choose(bool say) const;
+  [[nodiscard]] ChosenArea choose() const;
   [[nodiscard]] HRESULT attach();
   void detach();
   // With another duplication, and all of its picture.
@@ -70,12 +71,12 @@ class DxgiSource final : public FrameSource {
 
   std::shared_ptr<LogRing> log_;
   std::unique_ptr<Duplicator> duplicator_;
+  std::shared_ptr<AreaMemory> memory_;
   WakeEvent wake_;
   StreamConfig config_;
   std::string monitor_;  // its id
   Rect monitor_bounds_;  // on the desktop
   Rect area_;            // of the monitor, from its corner
-  bool opened_before_ = false;
 
   // Goes with a duplication.
   Duplicated held_;

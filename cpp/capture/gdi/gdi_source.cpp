@@ -5,7 +5,6 @@
 
 #include "base/clock.hpp"
 #include "base/error.hpp"
-#include "capture/choose_area.hpp"
 #include "capture/gdi/monitors.hpp"
 #include "convert/convert.hpp"
 
@@ -49,7 +48,7 @@ void GdiSource::open(const StreamConfig& config) {
   pool_.emplace(area_.width, area_.height, canvas_->pixels, canvas_);
   if (config_.cursor != CursorMode::kHidden) cursor_.emplace();
   period_ns_ = static_cast<std::int64_t>(1e9 / config_.fps);
-  opened_before_ = true;
+  memory_->streaming = true;
 }
 
 void GdiSource::close() {
@@ -61,9 +60,9 @@ void GdiSource::close() {
 }
 
 Rect GdiSource::choose() {
-  ChosenArea chosen = choose_area(list_displays(""), config_.display, config_.region,
-                                  opened_before_, "this desktop");
-  if (!chosen.notice.empty()) log_->add(LogLevel::kWarning, "capture.gdi", chosen.notice);
+  const ChosenArea chosen = choose_area(list_displays(""), config_.display, config_.region,
+                                        memory_->streaming, "this desktop");
+  tell(chosen, *memory_, *log_, "capture.gdi");
   return chosen.area;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/log.hpp"
 #include "base/wake_event.hpp"
+#include "capture/choose_area.hpp"
 #include "capture/frame_pool.hpp"
 #include "capture/gdi/cursor.hpp"
 #include "capture/gdi/handles.hpp"
@@ -25,7 +26,9 @@ struct Canvas {
 
 class GdiSource final : public FrameSource {
  public:
-  explicit GdiSource(std::shared_ptr<LogRing> log) : log_(std::move(log)) {}
+  explicit GdiSource(std::shared_ptr<LogRing> log,
+                     std::shared_ptr<AreaMemory> memory = std::make_shared<AreaMemory>())
+      : log_(std::move(log)), memory_(std::move(memory)) {}
 
   [[nodiscard]] std::string description() const override { return "gdi (BitBlt, polling)"; }
   void open(const StreamConfig& config) override;
@@ -44,10 +47,10 @@ class GdiSource final : public FrameSource {
   [[nodiscard]] bool read_screen(std::size_t index);
 
   std::shared_ptr<LogRing> log_;
+  std::shared_ptr<AreaMemory> memory_;
   WakeEvent wake_;
   StreamConfig config_;
   Rect area_;  // on the virtual desktop
-  bool opened_before_ = false;
   std::shared_ptr<Canvas> canvas_;
   std::optional<FramePool> pool_;
   std::optional<Cursor> cursor_;

@@ -127,6 +127,71 @@ TEST_CASE("a real source whose output refuses gives way to the other and takes o
   CHECK(output.timing().wrong_calls == 0);
 }
 
+TEST_CASE("a monitor that is gone is told once, whichever source stands in, and tries go on") {
+  auto log = std::make_shared<LogRing>();
+  auto desktop = std::make_shared<FakeDesktop>();
+  auto other_desktop = std::make_shared<FakeDesktop>();  // the same to GDI
+  auto& primary = desktop->add("A", {{0, 0, 120, 90}}, 1);
+  other_desktop->add("A", {{0, 0, 120, 90}}, 1);
+  const auto plug = [&](bool in) {
+    for (const auto& each : {desktop, other_desktop}) {
+      if (in) {
+        each->add("B", {{120, 0, 200, 140}}, 2);
+      } else {
+        each->remove("B");
+      }
+    }
+  };
+  plug(true);
+  const auto memory = std::make_shared<AreaMemory>();
+  FallbackSource source(
+      std::make_unique<dxgi::DxgiSource>(log, std::make_unique<FakeDuplicator>(desktop), memory),
+      std::make_unique<dxgi::DxgiSource>(log, std::make_unique<FakeDuplicator>(other_desktop),
+                                         memory),
+      log, FallbackSource::Patience{kRetryNs});
+  StreamConfig config;
+  config.display = "B";
+  config.cursor = CursorMode::kHidden;
+  Viewer viewer(source, config);
+  const auto sees = [&](const ModelDesktop& wanted) {
+    const std::int64_t deadline = now_ns() + kPatienceNs;
+    while (difference(viewer.pixels(), wanted.picture(false)) != 0 && now_ns() < deadline)
+      viewer.look(20 * kNsPerMs);
+    return difference(viewer.pixels(), wanted.picture(false)) == 0;
+  };
+  std::vector<std::string> lines;
+  const auto told = [&] {
+    for (auto& line : log->drain()) lines.push_back(std::move(line.message));
+    return std::count_if(lines.begin(), lines.end(),
+                         [](const auto& line) { return has(line, "monitor 'B' is gone"); });
+  };
+  viewer.open();
+  CHECK(sees(ModelDesktop(200, 140, 2)));
+  CHECK(told() == 0);
+
+  primary.refuse(DXGI_ERROR_UNSUPPORTED, INT_MAX);
+  plug(false);
+  CHECK(sees(ModelDesktop(120, 90, 1)));
+  CHECK(has(source.description(), "; "));  // by the second one
+  const int asked = primary.duplicate_calls();
+  const std::int64_t tried_by = now_ns() + kPatienceNs;
+  while (primary.duplicate_calls() < asked + 3 && now_ns() < tried_by) viewer.look(20 * kNsPerMs);
+  CHECK(primary.duplicate_calls() >= asked + 3);
+  CHECK(told() == 1);
+  primary.refuse(S_OK, 0);
+  while (has(source.description(), "; ") && now_ns() < tried_by) viewer.look(20 * kNsPerMs);
+  CHECK(sees(ModelDesktop(120, 90, 1)));
+  CHECK(source.description() == "dxgi (Desktop Duplication)");
+  CHECK(told() == 1);
+
+  plug(true);
+  CHECK(sees(ModelDesktop(200, 140, 2)));
+  plug(false);
+  CHECK(sees(ModelDesktop(120, 90, 1)));
+  CHECK(told() == 2);
+  CHECK(viewer.losses.empty());
+}
+
 TEST_CASE("a second stream of one output in a process is refused and says why; GDI serves it") {
   Stage stage;
   stage.begin();
