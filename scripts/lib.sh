@@ -391,6 +391,8 @@ start_wine() {
       die "Wine's registry takes no value:" "$(tail -n 5 "$1/log")"
   done
   end_wine
+  # What Windows itself runs stays for as long as any test does: its output must not be the pipe of the first one.
+  timeout 120 wine wineboot >>"$1/log" 2>&1 || die "Wine does not start again:" "$(tail -n 5 "$1/log")"
 }
 
 # end_wine: the next program finds Windows started anew, on the $DISPLAY of then.

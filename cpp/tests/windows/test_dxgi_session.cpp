@@ -38,8 +38,8 @@ TEST_CASE("a frame is released just before the next one is acquired") {
   const auto timing = stage.output.timing();
   CHECK(timing.frames >= 10);
   CHECK(timing.wrong_calls == 0);
-  // Some scheduling aside, nothing is done between the two calls.
-  CHECK(timing.longest_unheld_ns < 5 * kNsPerMs);
+  // Some scheduling aside, nothing is done between the two calls: no rest, which is 10 ms.
+  CHECK(timing.longest_unheld_ns < 8 * kNsPerMs);
 }
 
 TEST_CASE("after a time-out the device's lock is left alone for about 10 ms") {
