@@ -29,7 +29,7 @@ TYPESCRIPT=5.9.3
 console_types() {
   local folder="$ROOT/build/lint"
   if [ "$(cat "$folder/node_modules/typescript/package.json" 2>/dev/null | sed -n 's/^ *"version": "\(.*\)",/\1/p')" != "$TYPESCRIPT" ]; then
-    npm install --silent --no-save --no-audit --no-fund --prefix "$folder" "typescript@$TYPESCRIPT"
+    npm install --loglevel=error --no-save --no-audit --no-fund --prefix "$folder" "typescript@$TYPESCRIPT" || return
   fi
   "$folder/node_modules/.bin/tsc" -p scripts/tsconfig.console.json
 }
