@@ -14,6 +14,8 @@
 #include <thread>
 #include <utility>
 
+#include "encode/last_line.hpp"
+
 extern char** environ;
 
 namespace kvm {
@@ -149,12 +151,6 @@ void end_group(pid_t pid) {
       if (wait.state != WaitState::kRunning) return output;
     }
   }
-}
-
-[[nodiscard]] std::string last_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-  const std::size_t newline = text.rfind('\n');
-  return newline == std::string::npos ? text : text.substr(newline + 1);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "base/utf_win32.hpp"
 #include "base/windows.hpp"
+#include "encode/last_line.hpp"
 #include "encode/probe_process.hpp"
 
 namespace kvm {
@@ -133,12 +134,6 @@ void read_available(HANDLE pipe, std::string& output) {
     if (!ReadFile(pipe, chunk.data(), want, &got, nullptr) || got == 0) return;
     if (output.size() < kMostOutput) output.append(chunk.data(), got);
   }
-}
-
-[[nodiscard]] std::string last_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-  const std::size_t newline = text.rfind('\n');
-  return newline == std::string::npos ? text : text.substr(newline + 1);
 }
 
 }  // namespace

@@ -8,10 +8,11 @@
 #include <utility>
 
 #include "base/clock.hpp"
+#include "fake_object.hpp"
 
 namespace kvm::test {
 
-class FakeDuplication final : public IDXGIOutputDuplication {
+class FakeDuplication final : public FakeObject<IDXGIOutputDuplication> {
  public:
   FakeDuplication(std::shared_ptr<FakeOutput> output, ID3D11Device* device,
                   ID3D11DeviceContext* context, std::shared_ptr<std::atomic<int>> live)
@@ -32,31 +33,6 @@ class FakeDuplication final : public IDXGIOutputDuplication {
     context_->AddRef();
     ++*live_;
   }
-
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID id, void** object) override {
-    if (object == nullptr) return E_POINTER;
-    *object = nullptr;
-    if (id != __uuidof(IUnknown) && id != __uuidof(IDXGIObject) &&
-        id != __uuidof(IDXGIOutputDuplication))
-      return E_NOINTERFACE;
-    *object = static_cast<IDXGIOutputDuplication*>(this);
-    AddRef();
-    return S_OK;
-  }
-  ULONG STDMETHODCALLTYPE AddRef() override { return ++references_; }
-  ULONG STDMETHODCALLTYPE Release() override {
-    const ULONG left = --references_;
-    if (left == 0) delete this;
-    return left;
-  }
-  HRESULT STDMETHODCALLTYPE SetPrivateData(REFGUID, UINT, const void*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE SetPrivateDataInterface(REFGUID, const IUnknown*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE GetPrivateData(REFGUID, UINT*, void*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetParent(REFIID, void**) override { return E_NOTIMPL; }
 
   void STDMETHODCALLTYPE GetDesc(DXGI_OUTDUPL_DESC* desc) override {
     *desc = {};
@@ -93,7 +69,7 @@ class FakeDuplication final : public IDXGIOutputDuplication {
   HRESULT STDMETHODCALLTYPE ReleaseFrame() override;
 
  private:
-  ~FakeDuplication() {
+  ~FakeDuplication() override {
     {
       const std::lock_guard lock(output_->mutex_);
       output_->duplication_ = nullptr;
@@ -131,7 +107,6 @@ class FakeDuplication final : public IDXGIOutputDuplication {
   void put(std::size_t pixel, std::uint32_t rgb);
   void upload();
 
-  std::atomic<ULONG> references_{1};
   std::shared_ptr<FakeOutput> output_;
   ID3D11Device* device_;
   ID3D11DeviceContext* context_;

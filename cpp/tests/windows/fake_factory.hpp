@@ -1,10 +1,10 @@
 // DXGI's factory with a test's hand on it: the system's adapters and outputs, or none.
 #pragma once
 
-#include <atomic>
 #include <memory>
 
 #include "capture/dxgi/duplicator.hpp"
+#include "fake_object.hpp"
 
 namespace kvm::test {
 
@@ -24,7 +24,7 @@ struct FactoryScript {
 }
 
 // One thread. Forwards to the system's own.
-class FakeFactory final : public IDXGIFactory1 {
+class FakeFactory final : public FakeObject<IDXGIFactory1> {
  public:
   FakeFactory(FactoryScript& script, ComPtr<IDXGIFactory1> real)
       : script_(script), real_(std::move(real)), generation_(script.generation) {
@@ -32,24 +32,6 @@ class FakeFactory final : public IDXGIFactory1 {
     ++script_.live;
   }
 
-  HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void** object) override {
-    *object = nullptr;
-    return E_NOINTERFACE;
-  }
-  ULONG STDMETHODCALLTYPE AddRef() override { return ++references_; }
-  ULONG STDMETHODCALLTYPE Release() override {
-    const ULONG left = --references_;
-    if (left == 0) delete this;
-    return left;
-  }
-  HRESULT STDMETHODCALLTYPE SetPrivateData(REFGUID, UINT, const void*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE SetPrivateDataInterface(REFGUID, const IUnknown*) override {
-    return E_NOTIMPL;
-  }
-  HRESULT STDMETHODCALLTYPE GetPrivateData(REFGUID, UINT*, void*) override { return E_NOTIMPL; }
-  HRESULT STDMETHODCALLTYPE GetParent(REFIID, void**) override { return E_NOTIMPL; }
   HRESULT STDMETHODCALLTYPE EnumAdapters(UINT, IDXGIAdapter**) override { return E_NOTIMPL; }
   HRESULT STDMETHODCALLTYPE MakeWindowAssociation(HWND, UINT) override { return E_NOTIMPL; }
   HRESULT STDMETHODCALLTYPE GetWindowAssociation(HWND*) override { return E_NOTIMPL; }
@@ -69,9 +51,8 @@ class FakeFactory final : public IDXGIFactory1 {
   }
 
  private:
-  ~FakeFactory() { --script_.live; }
+  ~FakeFactory() override { --script_.live; }
 
-  std::atomic<ULONG> references_{1};
   FactoryScript& script_;
   ComPtr<IDXGIFactory1> real_;
   int generation_;
