@@ -2,6 +2,7 @@
 //
 //   bench_encode FILE WIDTH HEIGHT [--damage FILE] [--crf N,N…] [--passes N] [--timed N]
 //                [--chroma 420|444] [--only NAME] [--pictures N] [--streams DIRECTORY] [--once]
+//                [--paced]
 //
 // FILE: raw B G R X pictures without padding, one after the other. The damage file has a line for
 // each of them: "x,y,width,height" of the rectangles that the X server reported since the one
@@ -16,6 +17,9 @@
 // the tiles that differ from the picture before. The first two pictures, an IDR and what it left to
 // do, are left out of all figures.
 //
+// --paced: sleep before each picture until a screen of 60 Hz would show it. A thread that has slept
+// pays more for the same work than one that never stops; live it always has.
+//
 // --streams: write what was coded, and the truth as I420 or I444. --once: code once with the damage
 // known and print nothing, for callgrind.
 #include <fcntl.h>
@@ -24,6 +28,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -35,6 +40,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "convert/convert.hpp"
@@ -81,6 +87,7 @@ struct Options {
   std::size_t most_pictures = SIZE_MAX;
   std::string streams;
   bool once = false;
+  bool paced = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -93,6 +100,10 @@ Options parse(int argc, char** argv) {
     const std::string key = argv[i];
     if (key == "--once") {
       options.once = true;
+      continue;
+    }
+    if (key == "--paced") {
+      options.paced = true;
       continue;
     }
     if (++i == argc) throw std::invalid_argument(key + " wants a value");
@@ -233,9 +244,12 @@ class Run {
         YuvPicture(is_bgra() ? planar_ : contestant.format, sequence.width(), sequence.height());
   }
 
-  [[nodiscard]] Pass time(Known known) {
+  [[nodiscard]] Pass time(Known known, bool paced) {
     Pass pass;
+    auto due = std::chrono::steady_clock::now();
     for (std::size_t i = 0; i < sequence_.count(); ++i) {
+      due += std::chrono::nanoseconds(kPictureNs);
+      if (paced) std::this_thread::sleep_until(due);
       const double cpu = cpu_ms();
       const double wall = clock_ms(CLOCK_MONOTONIC);
       const AccessUnit unit = code(i, search(sequence_, i, known));
@@ -330,11 +344,12 @@ void compare(const Sequence& sequence, const std::vector<Contestant>& all, const
     const bool timed = options.timed_crf < 0 || options.timed_crf == crf;
     for (int pass = 0; timed && pass < options.passes; ++pass) {
       for (std::size_t i = 0; i < all.size(); ++i) {
-        const Pass known = Run(sequence, all[i], crf, options.chroma).time(Known::kDamage);
+        const Pass known =
+            Run(sequence, all[i], crf, options.chroma).time(Known::kDamage, options.paced);
         times[i].known_ms.push_back(known.cpu_ms);
         times[i].wall_ms.push_back(known.wall_ms);
         times[i].whole_ms.push_back(
-            Run(sequence, all[i], crf, options.chroma).time(Known::kNothing).cpu_ms);
+            Run(sequence, all[i], crf, options.chroma).time(Known::kNothing, options.paced).cpu_ms);
       }
     }
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -372,7 +387,8 @@ int main(int argc, char** argv) {
     }
     if (options.once) {
       for (const Contestant& one : all) {
-        (void)Run(sequence, one, options.crfs.front(), options.chroma).time(Known::kDamage);
+        (void)Run(sequence, one, options.crfs.front(), options.chroma)
+            .time(Known::kDamage, options.paced);
       }
     } else {
       compare(sequence, all, options);

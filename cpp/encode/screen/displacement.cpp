@@ -1,6 +1,7 @@
 #include "encode/screen/displacement.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +19,10 @@ constexpr int kWindowRows = 4;  // every so many rows of the new picture are loo
 constexpr std::size_t kMostWindows = 6000;
 constexpr int kEnoughShare =
     4;  // a vector that explains a quarter of what was looked up is the answer
+constexpr std::size_t kMostRecent = 6;
+constexpr std::size_t kLooks = 96;        // at places of a picture, for what moves as before
+constexpr std::size_t kFewestLooks = 24;  // at places that tell something
+constexpr int kLookRows = 4;
 constexpr std::uint64_t kPrime = 0x9E3779B97F4A7C15ULL;
 constexpr std::uint64_t kOther = 0xC2B2AE3D27D4EB4FULL;
 
@@ -29,6 +34,9 @@ constexpr std::uint64_t kOther = 0xC2B2AE3D27D4EB4FULL;
 [[nodiscard]] std::uint64_t hash16(const std::uint8_t* bytes) noexcept {
   const std::uint64_t mixed = load8(bytes) * kPrime ^ std::rotl(load8(bytes + 8) * kOther, 31);
   return mixed ^ mixed >> 29;
+}
+[[nodiscard]] bool equal16(const std::uint8_t* a, const std::uint8_t* b) noexcept {
+  return load8(a) == load8(b) && load8(a + 8) == load8(b + 8);
 }
 
 }  // namespace
@@ -162,30 +170,82 @@ void DisplacementSearch::vote_windows(const Plane& now, const Plane& old, const 
   });
 }
 
+// True where vectors of the last pictures explain this one; those that are seen get their votes in
+// any case.
+bool DisplacementSearch::recall(const Plane& now, const Plane& old, const TileMap& damage,
+                                int vertical_reach) {
+  if (recent_.empty()) return false;
+  const std::size_t every = std::max<std::size_t>(1, damage.count() / kLooks);
+  std::array<int, kMostRecent> hits{};
+  std::size_t tile = 0;
+  std::size_t looks = 0;
+  std::size_t explained = 0;
+  damage.for_each_run([&](int row, int begin, int end) {
+    for (int col = begin; col < end; ++col) {
+      if (++tile % every != 0) continue;
+      const int x = col * kTile;
+      // Not always at the same height of a tile: text stands in lines.
+      const int y = row * kTile + static_cast<int>(tile / every * 5 % (kTile - kLookRows + 1));
+      const auto same = [&](Vector to) {
+        for (int i = 0; i < kLookRows; ++i) {
+          if (!equal16(now.at(x, y + i), old.at(x + to.x, y + to.y + i))) return false;
+        }
+        return true;
+      };
+      // Rows that are all alike are found everywhere.
+      if (equal16(now.at(x, y), now.at(x, y + 1)) && equal16(now.at(x, y), now.at(x, y + 2)))
+        continue;
+      ++looks;
+      for (std::size_t i = 0; i < recent_.size(); ++i) {
+        const Vector to = recent_[i];
+        const bool inside = x + to.x >= 0 && x + to.x + kTile <= old.width && y + to.y >= 0 &&
+                            y + to.y + kLookRows <= old.height;
+        if (!inside || std::abs(to.y) > vertical_reach || !same(to)) continue;
+        ++hits[i];
+        ++explained;
+        break;
+      }
+    }
+  });
+  for (std::size_t i = 0; i < recent_.size(); ++i) {
+    if (hits[i] >= 2) votes_.push_back({recent_[i], hits[i]});
+  }
+  return looks >= kFewestLooks && explained * 5 >= looks * 3 && ++recalled_ < kSearchEvery;
+}
+
 const std::vector<Vector>& DisplacementSearch::find(const Plane& now, const Plane& old,
                                                     const TileMap& damage, int vertical_reach) {
   votes_.clear();
   found_.clear();
-  probes_ = 0;
-  constexpr std::size_t kSmallChange = 12;    // tiles: typing moves nothing far
-  constexpr std::size_t kLargeChange = 2500;  // tiles: windows would cost more than they bring
-  const std::size_t changed = damage.count();
-  if (changed < kSmallChange) return found_;
-  vote_vertical(now, old, damage, vertical_reach);
-  const auto most = [&] {
-    int count = 0;
-    for (const Votes& votes : votes_) count = std::max(count, votes.count);
-    return count;
-  };
-  if (most() * kEnoughShare < probes_ && changed < kLargeChange)
-    vote_windows(now, old, damage, vertical_reach);
-  std::sort(votes_.begin(), votes_.end(),
-            [](const Votes& a, const Votes& b) { return a.count > b.count; });
+  constexpr std::size_t kSmallChange = 12;  // tiles: typing moves nothing far
+  if (damage.count() < kSmallChange) return found_;
+  if (!recall(now, old, damage, vertical_reach)) search(now, old, damage, vertical_reach);
+  std::stable_sort(votes_.begin(), votes_.end(),
+                   [](const Votes& a, const Votes& b) { return a.count > b.count; });
   for (const Votes& votes : votes_) {
     if (votes.count < 2 || found_.size() == kMost) break;
     found_.push_back(votes.vector);
   }
+  for (auto vector = found_.rbegin(); vector != found_.rend(); ++vector) {
+    std::erase(recent_, *vector);
+    recent_.insert(recent_.begin(), *vector);
+  }
+  if (recent_.size() > kMostRecent) recent_.resize(kMostRecent);
   return found_;
+}
+
+void DisplacementSearch::search(const Plane& now, const Plane& old, const TileMap& damage,
+                                int vertical_reach) {
+  constexpr std::size_t kLargeChange = 2500;  // tiles: windows would cost more than they bring
+  probes_ = 0;
+  recalled_ = 0;
+  vote_vertical(now, old, damage, vertical_reach);
+  int most = 0;
+  for (const Votes& votes : votes_) {
+    if (votes.vector.x == 0) most = std::max(most, votes.count);
+  }
+  if (most * kEnoughShare < probes_ && damage.count() < kLargeChange)
+    vote_windows(now, old, damage, vertical_reach);
 }
 
 }  // namespace kvm::screen

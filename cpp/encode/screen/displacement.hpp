@@ -17,6 +17,10 @@ class DisplacementSearch {
   [[nodiscard]] const std::vector<Vector>& find(const Plane& now, const Plane& old,
                                                 const TileMap& damage, int vertical_reach);
   static constexpr std::size_t kMost = 4;
+  // What moves goes on as it did: most pictures are explained by vectors of those before, which is
+  // found with a few looks. So often at least the whole search is made, for what begins to move
+  // beside it.
+  static constexpr int kSearchEvery = 8;  // pictures
 
  private:
   // A place where a pattern was seen, by the pattern's hash. Open addressing; a pattern that is
@@ -34,6 +38,9 @@ class DisplacementSearch {
   };
   static constexpr std::size_t kTableSize = 1U << 14;
 
+  [[nodiscard]] bool recall(const Plane& now, const Plane& old, const TileMap& damage,
+                            int vertical_reach);
+  void search(const Plane& now, const Plane& old, const TileMap& damage, int vertical_reach);
   // Empties the table and makes room for so many patterns.
   void begin_table(std::size_t patterns);
   void remember(std::uint64_t hash, int x, int y);
@@ -51,6 +58,8 @@ class DisplacementSearch {
   std::vector<Votes> votes_;
   int probes_ = 0;  // patterns of the new picture that were looked up
   std::vector<Vector> found_;
+  std::vector<Vector> recent_;  // of the last pictures, the newest first
+  int recalled_ = 0;            // pictures since the last search, this one too
 };
 
 }  // namespace kvm::screen
