@@ -5,6 +5,7 @@
 
 #include "base/clock.hpp"
 #include "base/thread_name.hpp"
+#include "pipeline/pace.hpp"
 #include "pipeline/pipeline.hpp"
 
 namespace kvm {
@@ -45,7 +46,7 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
   }
   opened.set_value(std::nullopt);
 
-  std::int64_t next_ns = 0;
+  Pace pace;
   while (!stop_) {
     std::unique_ptr<Reconfigure> request;
     bool wanted = false;
@@ -73,7 +74,7 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
     // the wire.
     SourceEvent event = Timeout{};
     try {
-      event = source->wait(wanted ? next_ns : kForever, deadline);
+      event = source->wait(wanted ? pace.next_ns() : kForever, deadline);
     } catch (const Error& error) {
       event = SourceLost{error.what(), true};
     }
@@ -84,11 +85,7 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
       pictures_.notify_all();
       work_.notify_one();
     } else if (auto* frame = std::get_if<Frame>(&event)) {
-      // On a grid while changes keep coming (no drift), from now after a pause (no burst to catch
-      // up).
-      const std::int64_t period = period_ns_;
-      const std::int64_t captured = frame->times.captured;
-      next_ns = captured - next_ns < period ? next_ns + period : captured + period;
+      pace.captured(frame->times, period_ns_);
       publish(std::move(*frame));
     } else if (const auto* cursor = std::get_if<CursorUpdate>(&event)) {
       publish(*cursor);
