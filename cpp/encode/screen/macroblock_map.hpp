@@ -55,7 +55,7 @@ class MacroblockMap {
   State& code(int col, int row, bool intra, const Motion& motion, int quality) noexcept {
     quality_[index(col, row)] = static_cast<std::uint8_t>(quality);
     State& state = states_[index(col, row)];
-    state = {.picture = picture_number_, .intra = intra, .vectors = motion.quarters()};
+    state = {.picture = picture_number_, .intra = intra, .vectors = motion.quarters};
     return state;
   }
   // New content, not a copy of what was elsewhere (`fresh`), or a copy.

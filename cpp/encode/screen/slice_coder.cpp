@@ -173,14 +173,14 @@ int SliceCoder::chroma_difference(int col, int row, const SourceBlock& source) c
 }
 
 void SliceCoder::write_vectors(const Motion& motion, const Around& around) {
-  const auto write = [&](Vector vector, Vector predicted) {
-    out_->se(4 * (vector.x - predicted.x));
-    out_->se(4 * (vector.y - predicted.y));
-  };
-  if (motion.whole()) return write(motion.first, predicted_vector(around));
-  const std::array<Vector, 2> predicted = predicted_halves(around, motion);
-  write(motion.first, predicted[0]);
-  write(motion.second, predicted[1]);
+  const std::array<Vector, 4> predicted = predicted_parts(around, motion);
+  std::size_t i = 0;
+  for (const Motion::Part& part : motion.parts()) {
+    const Vector vector = motion.vector_of(part);
+    out_->se(4 * (vector.x - predicted[i].x));
+    out_->se(4 * (vector.y - predicted[i].y));
+    ++i;
+  }
 }
 
 // The prediction is in the picture already.
@@ -196,18 +196,19 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
 
   int quality = quantiser_;
   if (inter.exact_luma) {
-    int inherited = inherited_quality(col, row, motion.first);
-    if (!motion.whole())
-      inherited = std::max(inherited, inherited_quality(col, row, motion.second));
+    int inherited = 0;
+    for (const Motion::Part& part : motion.parts())
+      inherited = std::max(inherited, inherited_quality(col, row, motion.vector_of(part)));
     quality = blurred ? std::max(quality, inherited) : inherited;
   }
   State& state = map_->code(col, row, false, motion, quality);
-  if (residual_.pattern == 0 && motion.whole() && motion.first == skip_vector(around)) {
+  if (residual_.pattern == 0 && motion.whole() && motion.first() == skip_vector(around)) {
     ++skipped_;
     return;
   }
   write_skip_run();
   out_->ue(static_cast<std::uint32_t>(motion.shape));
+  if (motion.shape == Motion::Shape::kQuarters) out_->put(0b1111, 4);  // sub_mb_type: four times 0
   write_vectors(motion, around);
   out_->ue(inter_code(residual_.pattern, setup_.chroma));
   if (residual_.pattern == 0) return;

@@ -120,8 +120,9 @@ class SliceCoder {
 
   [[nodiscard]] Around around(int col, int row) const noexcept;
   [[nodiscard]] static Vector predicted_vector(const Around& around) noexcept;
-  [[nodiscard]] static std::array<Vector, 2> predicted_halves(const Around& around,
-                                                              const Motion& motion) noexcept;
+  // Of each part of `motion`, in their order.
+  [[nodiscard]] static std::array<Vector, 4> predicted_parts(const Around& around,
+                                                             const Motion& motion) noexcept;
   [[nodiscard]] static Vector skip_vector(const Around& around) noexcept;
   [[nodiscard]] bool full_chroma() const noexcept { return setup_.chroma == Chroma::k444; }
   // Planes that are coded as luma is.
@@ -149,8 +150,8 @@ class SliceCoder {
   [[nodiscard]] bool exact_full_chroma(int col, int row, Vector vector) const noexcept;
   [[nodiscard]] std::optional<Vector> find_exact(int col, int row,
                                                  std::span<const Vector> candidates) const noexcept;
-  [[nodiscard]] std::optional<Inter> find_halves(int col, int row, const Around& near,
-                                                 std::span<const Vector> candidates) const noexcept;
+  [[nodiscard]] std::optional<Inter> find_parts(int col, int row, const Around& near,
+                                                std::span<const Vector> candidates) const noexcept;
   [[nodiscard]] int moved_together(int col, int end, int row, Vector vector) noexcept;
   // Of Cb and Cr in 4:4:4, between source and reference.
   [[nodiscard]] int full_chroma_difference(int col, int row, Vector vector) const noexcept;
@@ -170,7 +171,7 @@ class SliceCoder {
   }
   int code_changed(int col, int end, int row);
   int code_fresh(int col, int row, const Around& near, Candidates& candidates, Vector predicted,
-                 const std::optional<Inter>& halves);
+                 const std::optional<Inter>& in_parts);
   void predict_inter(int col, int row, int count, Vector vector) const noexcept;
   void predict_inter(int col, int row, const Motion& motion) const noexcept;
   // What lies at `vector` of the luma pixels `to`, with its chroma.

@@ -1,7 +1,9 @@
-// What SliceCoder finds exactly in the source picture before: macroblocks, runs of them, halves.
+// What SliceCoder finds exactly in the source picture before: macroblocks, runs of them, parts.
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "encode/screen/difference.hpp"
@@ -10,6 +12,7 @@
 namespace kvm::screen {
 namespace {
 
+constexpr int kPartBits = 10;           // of a vector and of what tells of its part, about
 constexpr int kHorizontalReach = 2000;  // A.3.1: 2048 in every level
 
 // Which 8×8 quarters of two 16×16 blocks are the same: bit i = quarter i, raster order.
@@ -84,58 +87,83 @@ std::optional<Vector> SliceCoder::find_exact(int col, int row,
   return std::nullopt;
 }
 
-// Where the edge of something that moves crosses a macroblock, half of it may still be found
-// exactly: both halves, or one of them and what is nearest for the other.
-std::optional<SliceCoder::Inter> SliceCoder::find_halves(
+// Where the edge of something that moves crosses a macroblock, parts of it may still be found
+// exactly: both halves or, at its corner, all quarters; else all but one of them, and what is
+// nearest for that.
+std::optional<SliceCoder::Inter> SliceCoder::find_parts(
     int col, int row, const Around& near, std::span<const Vector> candidates) const noexcept {
   using Shape = Motion::Shape;
   const SourceBlock source = source_at(col, row);
   const Reach reach = reach_of(col, row);
-  const auto old_at = [&](Vector vector) {
-    return (*setup_.old_source)[0].at(col * kTile + vector.x, row * kTile + vector.y);
-  };
+  const Plane& old = (*setup_.old_source)[0];
   // Upper, lower, left, right.
-  std::array<std::optional<Vector>, 4> exact;
+  constexpr std::array<unsigned, 4> kQuartersOf{0b0011, 0b1100, 0b0101, 0b1010};
+  std::array<std::optional<Vector>, 4> halves;
+  std::array<Vector, 4> quarters;
+  unsigned found = 0;  // bit i = quarter i
   for (const Vector vector : candidates) {
     if (!reach.holds(vector)) continue;
-    const unsigned same = equal_quarters(source.luma, source.luma_stride, old_at(vector),
-                                         (*setup_.old_source)[0].stride);
-    constexpr std::array<unsigned, 4> kQuartersOf{0b0011, 0b1100, 0b0101, 0b1010};
-    for (std::size_t i = 0; i < exact.size(); ++i) {
-      if (!exact[i] && (same & kQuartersOf[i]) == kQuartersOf[i]) exact[i] = vector;
+    const unsigned same =
+        equal_quarters(source.luma, source.luma_stride,
+                       old.at(col * kTile + vector.x, row * kTile + vector.y), old.stride);
+    for (std::size_t i = 0; i < 4; ++i) {
+      if (!halves[i] && (same & kQuartersOf[i]) == kQuartersOf[i]) halves[i] = vector;
+      if ((same & ~found & 1U << i) != 0) quarters[i] = vector;
     }
+    found |= same;
   }
-  for (const Shape shape : {Shape::kRows, Shape::kColumns}) {
-    const std::size_t i = shape == Shape::kRows ? 0 : 2;
-    if (exact[i] && exact[i + 1]) {
-      return Inter{.motion = {shape, *exact[i], *exact[i + 1]}, .exact_luma = !full_chroma()};
-    }
-  }
+  const auto exact = [&](const Motion& motion) {
+    return Inter{.motion = motion, .exact_luma = !full_chroma()};
+  };
+  if (halves[0] && halves[1]) return exact(Motion::of_halves(Shape::kRows, *halves[0], *halves[1]));
+  if (halves[2] && halves[3])
+    return exact(Motion::of_halves(Shape::kColumns, *halves[2], *halves[3]));
+  if (found == 0b1111) return exact(Motion::of_quarters(quarters));
+
   std::optional<Inter> best;
   const Plane& reference = (*setup_.reference)[0];
-  for (std::size_t i = 0; i < exact.size(); ++i) {
-    if (!exact[i]) continue;
-    const Shape shape = i < 2 ? Shape::kRows : Shape::kColumns;
-    const Rect rest = Motion::halves(shape)[1 - i % 2];
+  // What is nearest for a part, and how far that is.
+  const auto nearest = [&](const Rect& pixels, std::optional<Vector> but) {
+    const std::uint8_t* wanted = source.luma + pixels.y * source.luma_stride + pixels.x;
+    const std::uint8_t* here = reference.at(col * kTile + pixels.x, row * kTile + pixels.y);
+    const auto difference = pixels.width == kTile ? difference16_rows : difference8_rows;
+    std::pair<Vector, int> least{{}, std::numeric_limits<int>::max()};
     for (const Vector vector : candidates) {
-      if (vector == *exact[i] || !reach.holds(vector)) continue;
-      const std::uint8_t* wanted = source.luma + rest.y * source.luma_stride + rest.x;
-      const std::uint8_t* there =
-          reference.at(col * kTile + rest.x + vector.x, row * kTile + rest.y + vector.y);
-      const int difference =
-          shape == Shape::kRows
-              ? difference16_rows(wanted, source.luma_stride, there, reference.stride, rest.height)
-              : difference8_rows(wanted, source.luma_stride, there, reference.stride, rest.height);
-      if (best && difference >= best->cost) continue;
-      Motion motion{shape, *exact[i], vector};
-      if (i % 2 == 1) std::swap(motion.first, motion.second);
-      best = Inter{.motion = motion, .cost = difference};
+      if (vector == but || !reach.holds(vector)) continue;
+      const int distance =
+          difference(wanted, source.luma_stride, here + vector.y * reference.stride + vector.x,
+                     reference.stride, pixels.height);
+      if (distance < least.second) least = {vector, distance};
     }
+    return least;
+  };
+  const auto offer = [&](const Motion& motion, int distance) {
+    const std::array<Vector, 4> predicted = predicted_parts(near, motion);
+    int bits = 0;
+    std::size_t i = 0;
+    for (const Motion::Part& part : motion.parts())
+      bits += vector_bits(motion.vector_of(part), predicted[i++]);
+    const int cost = distance + lambda_ * bits;
+    if (!best || cost < best->cost) best = Inter{.motion = motion, .cost = cost};
+  };
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    if (!halves[i]) continue;
+    const Shape shape = i < 2 ? Shape::kRows : Shape::kColumns;
+    const auto [vector, distance] = nearest(Motion::parts_of(shape)[1 - i % 2].pixels, halves[i]);
+    if (distance == std::numeric_limits<int>::max()) continue;
+    offer(i % 2 == 0 ? Motion::of_halves(shape, *halves[i], vector)
+                     : Motion::of_halves(shape, vector, *halves[i]),
+          distance);
   }
-  if (best) {
-    const std::array<Vector, 2> predicted = predicted_halves(near, best->motion);
-    best->cost += lambda_ * (vector_bits(best->motion.first, predicted[0]) +
-                             vector_bits(best->motion.second, predicted[1]));
+  if (found != 0 && !best) {
+    int sum = 0;
+    for (std::size_t i = 0; i < 4; ++i) {
+      if ((found & 1U << i) != 0) continue;
+      const auto [vector, distance] = nearest(Motion::parts_of(Shape::kQuarters)[i].pixels, {});
+      quarters[i] = vector;
+      sum += distance;
+    }
+    offer(Motion::of_quarters(quarters), sum + lambda_ * 6);
   }
   return best;
 }

@@ -13,7 +13,7 @@ namespace {
 
 // Type, chroma's mode and pattern.
 constexpr int kHeadBits = 8;
-constexpr int kSecondVectorBits = 10;
+constexpr int kVectorBits = 10;  // of each beyond the first
 // A level other than 0 in CAVLC, with its share of the block's token and of its run; one beyond ±1.
 constexpr int kLevelBits = 4;
 constexpr int kLargeLevelBits = 3;
@@ -57,12 +57,13 @@ int SliceCoder::luma_cost(int col, int row, const Rival& rival, const Around& ar
     for (const std::int16_t level : trial_.dc) bits += level != 0 ? kLevelBits : 0;
   } else {
     const Plane& reference = (*setup_.reference)[0];
-    if (!rival.motion.whole()) bits += kSecondVectorBits;
-    rival.motion.for_each_part([&](const Rect& part, Vector vector) {
-      copy_pixels(reference.at(col * kTile + part.x + vector.x, row * kTile + part.y + vector.y),
-                  reference.stride, shown.data() + part.y * kStride + part.x, kStride, part.width,
-                  part.height);
-    });
+    bits += kVectorBits * static_cast<int>(rival.motion.parts().size() - 1);
+    for (const Motion::Part& part : rival.motion.parts()) {
+      const auto& [x, y, width, height] = part.pixels;
+      const Vector vector = rival.motion.vector_of(part);
+      copy_pixels(reference.at(col * kTile + x + vector.x, row * kTile + y + vector.y),
+                  reference.stride, shown.data() + y * kStride + x, kStride, width, height);
+    }
     if (luma_levels(0, col, row, shown.data(), kStride, trial_) != 0)
       add_luma(trial_.blocks, nullptr, quantiser_, shown.data(), kStride);
   }

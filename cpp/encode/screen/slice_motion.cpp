@@ -61,23 +61,37 @@ Vector SliceCoder::predicted_vector(const Around& around) noexcept {  // 8.4.1.3
                    corner_of(around));
 }
 
-std::array<Vector, 2> SliceCoder::predicted_halves(const Around& around,
-                                                   const Motion& motion) noexcept {
+std::array<Vector, 4> SliceCoder::predicted_parts(const Around& around,
+                                                  const Motion& motion) noexcept {
+  if (motion.whole()) return {predicted_vector(around)};
   const Near left = near_of(around.left, kUpperRight);
   const Near top = near_of(around.top, kLowerLeft);
-  const Near corner = corner_of(around);
-  const Near first = own(motion.first);
-  if (motion.shape == Motion::Shape::kRows) {
-    const Near beside = near_of(around.left, kLowerRight);
-    return {top.moves ? top.vector : median_of(left, top, corner),
-            // Right above the lower half nothing is coded yet: the pixel left above stands in.
-            beside.moves ? beside.vector : median_of(beside, first, left)};
-  }
   const Near top_right = near_of(around.top, kLowerRight);
-  // Where there is nothing right above, the pixel left above the half stands in.
-  const Near right_above = around.corner_is_left || around.corner == nullptr ? top : corner;
-  return {left.moves ? left.vector : median_of(left, top, top_right),
-          right_above.moves ? right_above.vector : median_of(first, top_right, right_above)};
+  const Near lower_left = near_of(around.left, kLowerRight);
+  // Right above the right half. Where there is nothing, the pixel left above it stands in.
+  const Near right_above =
+      around.corner_is_left || around.corner == nullptr ? top : corner_of(around);
+  const Near first = own(motion.quarters[0]);
+  switch (motion.shape) {
+    case Motion::Shape::kRows:
+      return {top.moves ? top.vector : median_of(left, top, corner_of(around)),
+              // Right above the lower half nothing is coded yet: the pixel left above stands in.
+              lower_left.moves ? lower_left.vector : median_of(lower_left, first, left)};
+    case Motion::Shape::kColumns:
+      return {left.moves ? left.vector : median_of(left, top, top_right),
+              right_above.moves ? right_above.vector : median_of(first, top_right, right_above)};
+    case Motion::Shape::kQuarters: {
+      const Near second = own(motion.quarters[1]);
+      const Near third = own(motion.quarters[2]);
+      return {median_of(left, top, top_right), median_of(first, top_right, right_above),
+              median_of(lower_left, first, second),
+              // Right above the last one is the next macroblock.
+              median_of(third, second, first)};
+    }
+    case Motion::Shape::kWhole:
+      break;
+  }
+  return {predicted_vector(around)};
 }
 
 Vector SliceCoder::skip_vector(const Around& around) noexcept {  // 8.4.1.1
@@ -93,9 +107,11 @@ void SliceCoder::predict_inter(int col, int row, int count, Vector vector) const
 }
 
 void SliceCoder::predict_inter(int col, int row, const Motion& motion) const noexcept {
-  motion.for_each_part([&](const Rect& part, Vector vector) {
-    bring({col * kTile + part.x, row * kTile + part.y, part.width, part.height}, vector);
-  });
+  for (const Motion::Part& part : motion.parts()) {
+    const Rect& pixels = part.pixels;
+    bring({col * kTile + pixels.x, row * kTile + pixels.y, pixels.width, pixels.height},
+          motion.vector_of(part));
+  }
 }
 
 void SliceCoder::bring(const Rect& to, Vector vector) const noexcept {

@@ -54,7 +54,7 @@ SliceCoder::Inter SliceCoder::search(int col, int row, std::span<const Vector> c
   constexpr std::array<Vector, 4> kAround{{{0, -1}, {0, 1}, {-1, 0}, {1, 0}}};
   Vector came;  // the last step: what lies behind it was looked at
   for (int step = 0; step < kDiamondSteps; ++step) {
-    const Vector from = best.motion.first;
+    const Vector from = best.motion.first();
     const bool inside =
         reach.holds({from.x - 1, from.y - 1}) && reach.holds({from.x + 1, from.y + 1});
     std::array<int, 4> differences{};
@@ -71,8 +71,8 @@ SliceCoder::Inter SliceCoder::search(int col, int row, std::span<const Vector> c
         consider(vector);
       }
     }
-    if (best.motion.first == from) break;
-    came = {best.motion.first.x - from.x, best.motion.first.y - from.y};
+    if (best.motion.first() == from) break;
+    came = {best.motion.first().x - from.x, best.motion.first().y - from.y};
   }
   return best;
 }
@@ -198,20 +198,20 @@ int SliceCoder::code_changed(int col, int end, int row) {
     }
     return count;
   }
-  std::optional<Inter> halves;
-  if (!setup_.film) halves = find_halves(col, row, near, candidates.list());
-  if (halves && halves->exact_luma) {
+  std::optional<Inter> in_parts;
+  if (!setup_.film) in_parts = find_parts(col, row, near, candidates.list());
+  if (in_parts && in_parts->exact_luma) {
     map_->changed(col, row, false);
-    predict_inter(col, row, halves->motion);
-    code_inter(col, row, *halves, near);
+    predict_inter(col, row, in_parts->motion);
+    code_inter(col, row, *in_parts, near);
     return 1;
   }
-  return code_fresh(col, row, near, candidates, predicted, halves);
+  return code_fresh(col, row, near, candidates, predicted, in_parts);
 }
 
 // What is found exactly nowhere.
 int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& candidates,
-                           Vector predicted, const std::optional<Inter>& halves) {
+                           Vector predicted, const std::optional<Inter>& in_parts) {
   map_->changed(col, row, true);
   const Vector skips = skip_vector(near);
   std::optional<unsigned> skip_pattern;
@@ -221,13 +221,13 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
   if (col + 1 < map_->cols()) candidates.add(map_->last_vector(col + 1, row));
   Inter inter = search(col, row, candidates.list(), predicted);
   Rival as_inter(inter);
-  if (halves) {
-    Rival as_halves(*halves);
+  if (in_parts) {
+    Rival divided(*in_parts);
     as_inter.cost = luma_cost(col, row, as_inter, near);
-    as_halves.cost = luma_cost(col, row, as_halves, near);
-    if (*as_halves.cost < *as_inter.cost) {
-      inter = *halves;
-      as_inter = as_halves;
+    divided.cost = luma_cost(col, row, divided, near);
+    if (*divided.cost < *as_inter.cost) {
+      inter = *in_parts;
+      as_inter = divided;
     }
   }
   // Below so many bits' worth intra has nothing to win, or in a film not enough.
@@ -256,7 +256,7 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
       return 1;
     }
   }
-  if (inter.motion.whole() && inter.motion.first == skips) inter.luma_pattern = skip_pattern;
+  if (inter.motion.whole() && inter.motion.first() == skips) inter.luma_pattern = skip_pattern;
   predict_inter(col, row, inter.motion);
   code_inter(col, row, inter, near);
   return 1;
