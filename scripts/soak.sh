@@ -5,6 +5,7 @@
 # SOAK_STEPS: some of "asan tsan fuzz memory wire crowd kill repeat pythons releases", to run a part or to go on after a cut:
 # the report is written after every step and keeps the rows of earlier runs, each with its commit and date, also when only the
 # report itself is left of them.
+# SOAK_PYTHONS (3.11 3.12 3.13 3.14): other Pythons to test, where they are found.
 # SOAK_RELEASES (trixie forky): other Debian releases to pass make test on (scripts/test_release.sh; needs root).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -12,6 +13,7 @@ MINUTES="${SOAK_MINUTES:-10}"
 REPEATS="${SOAK_REPEATS:-20}"
 ALL_STEPS="asan tsan fuzz memory wire crowd kill repeat pythons releases"
 STEPS="${SOAK_STEPS:-$ALL_STEPS}"
+PYTHONS="${SOAK_PYTHONS:-3.11 3.12 3.13 3.14}"
 RELEASES="${SOAK_RELEASES:-trixie forky}"
 REPORT="docs/soak-report.md"
 LOGS="$ROOT/build/soak-logs"
@@ -168,7 +170,7 @@ repeat_python() { # repeat_python COUNT
 # The newest patch version of each other Python found: on PATH, and among pyenv's.
 other_pythons() {
   local version exe
-  for version in 3.11 3.12 3.13 3.14; do
+  for version in $PYTHONS; do
     for exe in "$(command -v "python$version" || true)" \
       "$(compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version.*/bin/python3" | sort -V | tail -n1 || true)"; do
       if [ -n "$exe" ] && python_fits "$exe" && python_has "$exe" ensurepip &&
@@ -283,7 +285,7 @@ if wants pythons; then
     step pythons "Python $version" "$("$exe" -V 2>&1), native core, all but slow tests" on_python "$version" "$exe"
   done < <(other_pythons)
   this="$("$PY" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-  for version in 3.11 3.12 3.13 3.14; do
+  for version in $PYTHONS; do
     case " ${found[*]:-} $this " in
       *" $version "*) ;;
       *) note pythons "Python $version" "not run" "not on this machine" ;;

@@ -81,3 +81,16 @@ def test_cursor_metadata(stream, screen):
         flow.pipeline.stop()
         with pytest.raises(errors.StreamClosed):
             flow.pipeline.next_cursor(third[0], 10.0)
+
+
+def test_shape_serials_are_unique_over_streams(stream, screen):
+    """Consumers keep shapes by serial, over every stream that begins anew."""
+    screen.move_pointer(200, 150)
+    serials = []
+    for _ in range(2):
+        with stream(display=screen.display, cursor="metadata") as flow:
+            settle(flow)
+            cursor = flow.pipeline.next_cursor(0, 10.0)
+            assert cursor is not None
+            serials.append(cursor[4])
+    assert serials[0] != serials[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,11 @@ __all__ = ["Cursor", "CursorTuple"]
 
 # serial, x, y, visible, shape_serial, shape_width, shape_height, hot_x, hot_y, shape_bgra
 CursorTuple = tuple[int, int, int, bool, int, int, int, int, int, bytes]
+
+
+# No two shapes of a process have the same one: consumers keep shapes by it, over every stream and every
+# source that opens again.
+_serials = itertools.count(1)
 
 
 class Cursor:
@@ -39,7 +45,7 @@ class Cursor:
             image = connection.cursor_image()
             if image is not None and image.width and image.height and image != self._image:
                 self._image = image
-                self._shape_serial += 1
+                self._shape_serial = next(_serials)
                 self._pixels = np.frombuffer(image.bgra, np.uint8).reshape(
                     image.height, image.width, 4
                 )
