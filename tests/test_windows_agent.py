@@ -237,7 +237,7 @@ async def _copy(source, windows) -> None:
     """Wine shares its clipboard with the X server."""
 
     def paste() -> str:
-        command = ["xclip", "-selection", "clipboard", "-o"]
+        command = ["xclip", "-selection", "clipboard", "-t", "UTF8_STRING", "-o"]
         return subprocess.run(
             command, env=windows.env, capture_output=True, text=True, timeout=10, check=False
         ).stdout

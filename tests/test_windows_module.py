@@ -5,13 +5,24 @@ On a real Windows, and by scripts/test_windows_agent.sh under Wine.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
+import queue
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+
+from kvmstream.agent import injector
+from kvmstream.agent._native_win32 import NativeClipboard, NativeInjector
+from kvmstream.agent._pocket import open_clipboard
+from kvmstream.errors import ConfigError
+from kvmstream.wire import messages as m
+from kvmstream.wire.keys import KEYS
+from kvmstream.wire.limits import CLIPBOARD_BYTES
 
 pytestmark = [
     pytest.mark.windows,
@@ -102,6 +113,73 @@ def test_doctor_finds_that_streaming_works() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "native backend" in " ".join(done.stdout.split())
+
+
+def test_the_native_hands_leave_nothing_down() -> None:
+    """The pointer to every corner, a key that is down for as long as it is held, locks, words for what cannot be."""
+    hands = injector.open_injector("", lambda x, y, _: (x, y))
+    assert isinstance(hands, NativeInjector)
+    user = ctypes.WinDLL("user32")
+    try:
+        x, y, width, height = (user.GetSystemMetrics(which) for which in (76, 77, 78, 79))
+        point = (ctypes.c_int32 * 2)()
+        for place in ((x, y), (x + width - 1, y), (x + width // 3, y + height // 3)):
+            assert hands.move(*place) == ""
+            user.GetCursorPos(point)
+            assert tuple(point) == place
+        assert hands.move_by(3, 2) == ""
+        assert hands.wheel(-30, 120) == ""
+        assert hands.due() is None
+        for code, virtual in ((KEYS["ShiftLeft"], 0xA0), (KEYS["KeyA"], 0x41)):
+            assert hands.key(code, True) == ""
+            assert user.GetAsyncKeyState(virtual) & 0x8000
+        assert 0 < hands.due() <= 3, "its repeat"
+        hands.apply(m.Held([KEYS["ShiftLeft"]]))
+        assert not user.GetAsyncKeyState(0x41) & 0x8000
+        assert hands.held == {KEYS["ShiftLeft"]}
+        assert hands.locks(caps=True, num=None) == ""
+        assert hands.locks(caps=False, num=None) == ""
+        assert hands.text("Grüße \ud83d 漢🙂\n") == ""
+        assert "no scan code" in hands.key(1000, True)
+        assert "none of left" in hands.button(0x150, True)
+        assert hands.held == {KEYS["ShiftLeft"]}
+    finally:
+        hands.close()
+    assert not any(user.GetAsyncKeyState(key) & 0x8000 for key in range(1, 255))
+
+
+def test_two_native_clipboards_hear_of_each_other() -> None:
+    """And not of themselves; what raises in a listener harms nobody; an end is an end."""
+    heard: list[queue.Queue[tuple[str, int]]] = [queue.Queue(), queue.Queue()]
+    first, second = (
+        open_clipboard("", lambda text, too_long, to=to: to.put((text, too_long))) for to in heard
+    )
+    assert isinstance(first, NativeClipboard)
+    try:
+        time.sleep(1.0)  # what was there before
+        for to in heard:
+            with contextlib.suppress(queue.Empty):
+                to.get_nowait()
+        for text in ("Grüße\n漢🙂", "x" * CLIPBOARD_BYTES):
+            first.write(text)
+            assert heard[1].get(timeout=10) == (text, 0)
+        with pytest.raises(ValueError, match="at most"):
+            first.write("x" * (CLIPBOARD_BYTES + 1))
+        second.write("back")
+        assert heard[0].get(timeout=10) == ("back", 0)
+        time.sleep(0.3)
+        assert heard[1].empty()
+        second.leave()
+        second.close()
+        assert second.ended
+        first.write("to nobody")
+        time.sleep(0.3)
+        assert heard[1].empty()
+    finally:
+        first.close()
+        second.close()
+    with pytest.raises(ConfigError, match="closed"):
+        first.write("late")
 
 
 def _jpeg(data: bytes) -> np.ndarray:

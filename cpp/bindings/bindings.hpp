@@ -15,6 +15,9 @@ void bind_errors(nb::module_& m);
 void bind_packet(nb::module_& m);
 void bind_pipeline(nb::module_& m);
 void bind_system(nb::module_& m);
+#ifdef _WIN32
+void bind_agent(nb::module_& m);
+#endif
 
 // Shared by Pipeline and screenshot(). `region` is None or (x, y, width, height).
 [[nodiscard]] SourceKind parse_source(const std::string& source);

@@ -12,4 +12,7 @@ NB_MODULE(_core, m) {
   kvm::python::bind_packet(m);
   kvm::python::bind_pipeline(m);
   kvm::python::bind_system(m);
+#ifdef _WIN32
+  kvm::python::bind_agent(m);
+#endif
 }

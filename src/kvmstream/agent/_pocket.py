@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kvmstream.errors import CaptureError
 from kvmstream.wire import messages as m
 
-if sys.platform == "win32":
-    from ._clipboard_win32 import Clipboard
-else:
-    from .clipboard import Clipboard
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kvmstream.wire.connection import Connection
 
 __all__ = ["Pocket"]
@@ -23,14 +20,40 @@ __all__ = ["Pocket"]
 _log = logging.getLogger("kvmstream.agent")
 
 
+class AnyClipboard(Protocol):
+    """That of any platform."""
+
+    @property
+    def ended(self) -> bool: ...
+    def write(self, text: str) -> None: ...
+    def leave(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_clipboard(x_display: str, on_text: Callable[[str, int], None]) -> AnyClipboard:
+    """This platform's. Raises CaptureError."""
+    made: AnyClipboard
+    if sys.platform == "win32":
+        from ._clipboard_win32 import Clipboard
+        from ._native_win32 import NativeClipboard, native_agent
+
+        core = native_agent()
+        made = Clipboard(x_display, on_text) if core is None else NativeClipboard(core, on_text)
+    else:
+        from .clipboard import Clipboard
+
+        made = Clipboard(x_display, on_text)
+    return made
+
+
 class Pocket:
     """Event loop's thread only."""
 
     def __init__(self, x_display: str) -> None:
         self._x_display = x_display
-        self._clipboard: Clipboard | None = None
+        self._clipboard: AnyClipboard | None = None
         self._left: list[
-            Clipboard
+            AnyClipboard
         ] = []  # hold what was written to them until somebody copies something else
 
     async def watch(self, control: Connection | None) -> None:
@@ -48,7 +71,7 @@ class Pocket:
             loop.call_soon_threadsafe(control.post, m.ClipboardText(text, too_long))
 
         try:
-            self._clipboard = await asyncio.to_thread(Clipboard, self._x_display, report)
+            self._clipboard = await asyncio.to_thread(open_clipboard, self._x_display, report)
         except CaptureError as error:
             _log.warning("no clipboard: %s", error)
 

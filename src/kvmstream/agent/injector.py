@@ -30,9 +30,11 @@ def open_injector(
 ) -> HeldKeys:
     """This platform's: SendInput on Windows, an X server elsewhere. Raises CaptureError."""
     if sys.platform == "win32":
+        from ._native_win32 import NativeInjector, native_agent
         from ._sendinput import SendInputInjector
 
-        return SendInputInjector(locate)
+        core = native_agent()
+        return SendInputInjector(locate) if core is None else NativeInjector(core, locate)
     return Injector(display, locate)
 
 
