@@ -1,8 +1,8 @@
 // What the software encoders cost on recorded pictures, and what they make of them.
 //
 //   bench_encode FILE WIDTH HEIGHT [--damage FILE] [--crf N,N…] [--passes N] [--timed N]
-//                [--chroma 420|444] [--only NAME] [--pictures N] [--streams DIRECTORY] [--once]
-//                [--paced]
+//                [--chroma 420|444] [--only NAME] [--pictures N] [--ceiling N]
+//                [--streams DIRECTORY] [--once] [--paced]
 //
 // FILE: raw B G R X pictures without padding, one after the other. The damage file has a line for
 // each of them: "x,y,width,height" of the rectangles that the X server reported since the one
@@ -20,8 +20,8 @@
 // --paced: sleep before each picture until a screen of 60 Hz would show it. A thread that has slept
 // pays more for the same work than one that never stops; live it always has.
 //
-// --streams: write what was coded, and the truth as I420 or I444. --once: code once with the damage
-// known and print nothing, for callgrind.
+// --ceiling: bit/s. --streams: write what was coded, and the truth as I420 or I444.
+// --once: code once with the damage known and print nothing, for callgrind.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -56,8 +56,6 @@ constexpr std::int64_t kPictureNs = 16'666'667;
 // The IDR, and the picture after it, in which encoders do what the IDR left them: ours copies all
 // that it changed, x264 as the product calls it sharpens all of it.
 constexpr std::size_t kLeftOut = 2;
-// bit/s; out of the reach of every sequence, so that it is the quality that decides.
-constexpr int kCeiling = 600'000'000;
 
 double clock_ms(clockid_t clock) {
   timespec now{};
@@ -88,6 +86,8 @@ struct Options {
   std::string streams;
   bool once = false;
   bool paced = false;
+  // bit/s; out of the reach of every sequence, so that it is the quality that decides.
+  int ceiling = 600'000'000;
 };
 
 Options parse(int argc, char** argv) {
@@ -125,6 +125,8 @@ Options parse(int argc, char** argv) {
       options.only = value;
     } else if (key == "--pictures") {
       options.most_pictures = std::stoul(value);
+    } else if (key == "--ceiling") {
+      options.ceiling = std::stoi(value);
     } else if (key == "--streams") {
       options.streams = value;
     } else {
@@ -222,16 +224,17 @@ struct Pass {  // means of a P picture
 // One encoder over the sequence.
 class Run {
  public:
-  Run(const Sequence& sequence, const Contestant& contestant, double crf, Chroma chroma)
+  Run(const Sequence& sequence, const Contestant& contestant, double crf, const Options& options)
       : sequence_(sequence),
         contestant_(contestant),
-        planar_(chroma == Chroma::k444 ? PixelFormat::kI444 : PixelFormat::kI420),
+        paced_(options.paced),
+        planar_(options.chroma == Chroma::k444 ? PixelFormat::kI444 : PixelFormat::kI420),
         encoder_(contestant.make()) {
     StreamConfig config;
-    config.chroma = chroma;
+    config.chroma = options.chroma;
     config.use_hardware_encoder = false;
     config.crf = crf;
-    config.bitrate = kCeiling;
+    config.bitrate = options.ceiling;
     EncoderFormat format{(sequence.width() + 1) & ~1, (sequence.height() + 1) & ~1,
                          contestant.format, 0, 0};
     if (is_bgra()) {
@@ -244,12 +247,12 @@ class Run {
         YuvPicture(is_bgra() ? planar_ : contestant.format, sequence.width(), sequence.height());
   }
 
-  [[nodiscard]] Pass time(Known known, bool paced) {
+  [[nodiscard]] Pass time(Known known) {
     Pass pass;
     auto due = std::chrono::steady_clock::now();
     for (std::size_t i = 0; i < sequence_.count(); ++i) {
       due += std::chrono::nanoseconds(kPictureNs);
-      if (paced) std::this_thread::sleep_until(due);
+      if (paced_) std::this_thread::sleep_until(due);
       const double cpu = cpu_ms();
       const double wall = clock_ms(CLOCK_MONOTONIC);
       const AccessUnit unit = code(i, search(sequence_, i, known));
@@ -309,6 +312,7 @@ class Run {
 
   const Sequence& sequence_;
   const Contestant& contestant_;
+  bool paced_;
   PixelFormat planar_;  // of the truth
   std::unique_ptr<Encoder> encoder_;
   YuvPicture input_;
@@ -344,12 +348,11 @@ void compare(const Sequence& sequence, const std::vector<Contestant>& all, const
     const bool timed = options.timed_crf < 0 || options.timed_crf == crf;
     for (int pass = 0; timed && pass < options.passes; ++pass) {
       for (std::size_t i = 0; i < all.size(); ++i) {
-        const Pass known =
-            Run(sequence, all[i], crf, options.chroma).time(Known::kDamage, options.paced);
+        const Pass known = Run(sequence, all[i], crf, options).time(Known::kDamage);
         times[i].known_ms.push_back(known.cpu_ms);
         times[i].wall_ms.push_back(known.wall_ms);
         times[i].whole_ms.push_back(
-            Run(sequence, all[i], crf, options.chroma).time(Known::kNothing, options.paced).cpu_ms);
+            Run(sequence, all[i], crf, options).time(Known::kNothing).cpu_ms);
       }
     }
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -362,7 +365,7 @@ void compare(const Sequence& sequence, const std::vector<Contestant>& all, const
       }
       Judge judge(options.chroma);
       const double bytes =
-          Run(sequence, all[i], crf, options.chroma)
+          Run(sequence, all[i], crf, options)
               .judge(judge, writes ? &stream : nullptr, writes && i == 0 ? &truth : nullptr);
       std::printf("| %s | %g | %.4f | %.4f | %.4f | %.4f | %.3f | %.3f | %.3f | %.5f |\n",
                   all[i].name.c_str(), crf, median(times[i].known_ms), median(times[i].whole_ms),
@@ -387,8 +390,7 @@ int main(int argc, char** argv) {
     }
     if (options.once) {
       for (const Contestant& one : all) {
-        (void)Run(sequence, one, options.crfs.front(), options.chroma)
-            .time(Known::kDamage, options.paced);
+        (void)Run(sequence, one, options.crfs.front(), options).time(Known::kDamage);
       }
     } else {
       compare(sequence, all, options);

@@ -25,6 +25,18 @@ void TileMap::subtract(const TileMap& other) noexcept {
   }
 }
 
+void TileMap::grow() {
+  const std::vector<std::uint8_t> before = marks_;
+  const auto cols = static_cast<std::size_t>(cols_);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (before[i] == 0) continue;
+    if (i % cols > 0) marks_[i - 1] = 1;
+    if (i % cols + 1 < cols) marks_[i + 1] = 1;
+    if (i >= cols) marks_[i - cols] = 1;
+    if (i + cols < before.size()) marks_[i + cols] = 1;
+  }
+}
+
 TileMap TileMap::rows_only(int begin, int end) const {
   TileMap some(width_, height_);
   if (begin >= end) return some;

@@ -61,6 +61,8 @@ class TileMap {
   void merge(const TileMap& other) noexcept;
   // Takes away every tile of `other` (same size).
   void subtract(const TileMap& other) noexcept;
+  // By the tiles beside marked ones, above and below them.
+  void grow();
   // The marks of rows `begin` to `end` alone.
   [[nodiscard]] TileMap rows_only(int begin, int end) const;
   [[nodiscard]] bool intersects(const Rect& rect) const noexcept;

@@ -102,7 +102,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   format.pixel_format = PixelFormat::kBgra;
   format.bgra_width = width;
   format.bgra_height = height;
-  screen::ScreenEncoder encoder({.most = 1 + static_cast<int>(size % 4), .least_tiles = 1});
+  screen::ScreenEncoder encoder(
+      {.most = 1 + static_cast<int>(size % 4), .least_tiles = 1},
+      (rate & 0x40) != 0 ? screen::Deblocking::kAlways : screen::Deblocking::kByContent);
   std::vector<std::string> notes;
   encoder.open(format, config, notes);
   Decoder decoder;

@@ -63,8 +63,12 @@ inline constexpr std::array kPlanar{PixelFormat::kI420, PixelFormat::kI444};
 // Encodes, decodes, compares all three planes; the access unit and the decoder's picture.
 class Exact {
  public:
-  Exact(const Canvas& canvas, const StreamConfig& config, const screen::Slicing& slicing = {})
-      : session_(std::make_unique<screen::ScreenEncoder>(slicing), canvas, config) {}
+  Exact(const Canvas& canvas, const StreamConfig& config, const screen::Slicing& slicing = {},
+        screen::Deblocking deblocking = screen::Deblocking::kByContent)
+      : session_(std::make_unique<screen::ScreenEncoder>(slicing, deblocking), canvas, config) {}
+  void update(const RateSettings& rate) {
+    CHECK(session_.encoder().update(rate) == UpdateResult::kSeamless);
+  }
   Decoded encode(const Canvas& canvas, const TileMap* damage = nullptr, bool keyframe = false,
                  int refine_step = 0) {
     session_.wait_ms(16.7);

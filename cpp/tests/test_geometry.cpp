@@ -217,3 +217,22 @@ TEST_CASE(
   for_each_rect(TileMap(), [&](const Rect&) { ++rects; });
   CHECK(rects == 1);
 }
+
+TEST_CASE("TileMap::grow") {
+  std::mt19937 random(9);
+  for (int round = 0; round < 200; ++round) {
+    const int width = uniform(random, 1, 150);
+    const int height = uniform(random, 1, 150);
+    const TileMap before = random_map(random, width, height, static_cast<unsigned>(round % 30));
+    const auto at = [&](int col, int row) {
+      return col >= 0 && row >= 0 && col < before.cols() && row < before.rows() &&
+             before.at(col, row);
+    };
+    TileMap after = before;
+    after.grow();
+    for_each_tile(after, [&](int col, int row) {
+      REQUIRE(after.at(col, row) == (at(col, row) || at(col - 1, row) || at(col + 1, row) ||
+                                     at(col, row - 1) || at(col, row + 1)));
+    });
+  }
+}

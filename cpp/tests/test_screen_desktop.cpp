@@ -1,7 +1,8 @@
 // Our own encoder on a made-up desktop: windows, text, scrolls, drags, film, fades, a pointer; any
 // of it at any time. Every picture decodes bit for bit to what the encoder keeps, and once the
-// desktop rests the viewer sees it as it is. Every second desktop is coded in 4:4:4. OpenH264's
-// decoder, where it is there, agrees on 4:2:0.
+// desktop rests the viewer sees it as it is. Every second desktop is coded in 4:4:4, and of both
+// every second one with the deblocking filter after each picture. OpenH264's decoder, where it is
+// there, agrees on 4:2:0.
 //
 // KVMSTREAM_TEST_PICTURES: how many (10,000).
 #include <doctest/doctest.h>
@@ -173,9 +174,10 @@ class Desktop {
 // An encoder, a decoder and the clock between them.
 class Viewer {
  public:
-  Viewer(BgraScreen& screen, const StreamConfig& config, const screen::Slicing& slicing)
+  Viewer(BgraScreen& screen, const StreamConfig& config, const screen::Slicing& slicing,
+         screen::Deblocking deblocking)
       : screen_(screen),
-        encoder_(slicing),
+        encoder_(slicing, deblocking),
         full_chroma_(config.chroma == Chroma::k444),
         truth_(full_chroma_ ? PixelFormat::kI444 : PixelFormat::kI420, screen.width(),
                screen.height()) {
@@ -282,8 +284,10 @@ TEST_CASE("a made-up desktop, bit for bit, and sharp once it rests") {
     config.bitrate = 100'000 << pick(0, 10);
     config.chroma = first / kPerDesktop % 2 == 0 ? Chroma::k420 : Chroma::k444;
     Desktop desktop(width, height, static_cast<unsigned>(random()));
-    Viewer viewer(desktop.screen(), config,
-                  {.most = pick(1, 8), .least_tiles = static_cast<std::size_t>(pick(1, 60))});
+    Viewer viewer(
+        desktop.screen(), config,
+        {.most = pick(1, 8), .least_tiles = static_cast<std::size_t>(pick(1, 60))},
+        first / kPerDesktop % 4 < 2 ? screen::Deblocking::kByContent : screen::Deblocking::kAlways);
     const TileMap none(width, height);
     for (int i = 0; i < kPerDesktop - 10; ++i) {
       CAPTURE(i);

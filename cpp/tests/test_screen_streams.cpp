@@ -10,6 +10,7 @@
 namespace kvm {
 namespace {
 
+using screen::Deblocking;
 using screen::ScreenEncoder;
 using screen::Slicing;
 using test::Canvas;
@@ -26,28 +27,30 @@ using test::Session;
 using test::tiles_of;
 using test::whole;
 
-TEST_CASE("every quantiser, both chroma formats") {
+TEST_CASE("every quantiser, both chroma formats, deblocked and not") {
   for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
-    for (int crf = 0; crf <= 51; ++crf) {
-      CAPTURE(crf);
+    for (int i = 0; i < 2 * 52; ++i) {
+      const int crf = i / 2;
+      const Deblocking deblocking = i % 2 == 0 ? Deblocking::kByContent : Deblocking::kAlways;
+      CAPTURE(i);
       std::mt19937 random(static_cast<unsigned>(crf));
       Canvas canvas(format, 98, 66);
       canvas.draw_text(whole(canvas), 1);
       colour(canvas, random);
-      Exact exact(canvas, quality(crf), {.most = 1 + crf % 3, .least_tiles = 4});
+      Exact exact(canvas, quality(crf), {.most = 1 + crf % 3, .least_tiles = 4}, deblocking);
       exact.encode(canvas);
       unsigned noise = 1;
-      for (unsigned i = 0; i < 4; ++i) {
-        CAPTURE(i);
-        if (i % 2 == 0) {
+      for (unsigned picture = 0; picture < 4; ++picture) {
+        CAPTURE(picture);
+        if (picture % 2 == 0) {
           canvas.draw_noise(noise);
         } else {
-          scroll(canvas, whole(canvas), 7, i);
+          scroll(canvas, whole(canvas), 7, picture);
         }
         colour(canvas, random);
         const TileMap all = tiles_of(canvas, whole(canvas));
-        exact.encode(canvas, &all, i == 2);
+        exact.encode(canvas, &all, picture == 2);
       }
     }
   }

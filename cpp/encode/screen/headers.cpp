@@ -188,7 +188,13 @@ void write_slice_header(SliceBits& out, const SliceHeader& header) {
     out.put(0, 3);  // one reference, in its order; sliding window
   }
   out.se(header.quantiser - kInitialQuantiser);
-  out.ue(1);  // disable_deblocking_filter_idc: a copy stays a copy
+  constexpr std::uint32_t kNotDeblocked = 1;
+  constexpr std::uint32_t kInsideSlice = 2;
+  out.ue(header.deblocked ? kInsideSlice : kNotDeblocked);  // disable_deblocking_filter_idc
+  if (header.deblocked) {
+    out.se(0);  // slice_alpha_c0_offset_div2
+    out.se(0);  // slice_beta_offset_div2
+  }
 }
 
 void append_slice(std::vector<std::uint8_t>& annexb, std::span<const std::uint8_t> payload,

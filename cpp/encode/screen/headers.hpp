@@ -40,6 +40,7 @@ struct SliceHeader {
   int frame_num = 0;   // modulo 1 << kFrameNumBits
   int idr_pic_id = 0;  // differs between IDR pictures that follow each other
   int quantiser = 26;
+  bool deblocked = false;  // inside the slice, not across its borders
 };
 void write_slice_header(SliceBits& out, const SliceHeader& header);
 

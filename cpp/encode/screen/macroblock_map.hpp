@@ -19,6 +19,10 @@ class MacroblockMap {
   struct State {  // of a macroblock in the picture with number `picture`; else it was skipped
     std::uint32_t picture = 0;
     bool intra = false;
+    // QP_Y where the macroblock states it (7.4.5); for the deblocking filter.
+    static constexpr int kAsBefore = -1;
+    static constexpr int kPcm = -2;
+    std::int8_t quantiser = kAsBefore;
     std::array<Vector, 4> vectors;        // of each 8×8 quarter, raster order
     std::array<std::uint8_t, 16> luma{};  // non-zero levels of each 4×4 block, raster order
     std::array<std::array<std::uint8_t, 16>, 2> chroma{};  // 4:2:0 has the first four
@@ -43,9 +47,13 @@ class MacroblockMap {
   }
   [[nodiscard]] std::uint32_t picture_number() const noexcept { return picture_number_; }
   [[nodiscard]] const State& at(int col, int row) const noexcept {
-    static const State skipped;
     const State& state = states_[index(col, row)];
-    return state.picture == picture_number_ ? state : skipped;
+    return state.picture == picture_number_ ? state : skipped();
+  }
+  // What at() gives for all that were skipped and rest.
+  [[nodiscard]] static const State& skipped() noexcept {
+    static const State skipped;
+    return skipped;
   }
   // Of the macroblock when it was last coded, in this picture or an earlier one. The next row may
   // be another slice's: never ask for that of its macroblocks.
@@ -57,6 +65,11 @@ class MacroblockMap {
     State& state = states_[index(col, row)];
     state = {.picture = picture_number_, .intra = intra, .vectors = motion.quarters};
     return state;
+  }
+  // Filtered at an edge of this quantiser.
+  void coarsen(int col, int row, int quality) noexcept {
+    std::uint8_t& known = quality_[index(col, row)];
+    known = std::max(known, static_cast<std::uint8_t>(quality));
   }
   // New content, not a copy of what was elsewhere (`fresh`), or a copy.
   void changed(int col, int row, bool fresh) noexcept {

@@ -9,6 +9,8 @@
 #include "convert/convert.hpp"
 #include "encode/presets.hpp"
 #include "encode/rate.hpp"
+#include "encode/screen/deblock.hpp"
+#include "encode/screen/deblock_choice.hpp"
 
 namespace kvm {
 namespace screen {
@@ -73,9 +75,10 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   sharpened_ = last_changed_;
   next_sharpened_ = 0;
   map_ = MacroblockMap(cols_, rows_);
-  slices_.assign(static_cast<std::size_t>(std::clamp(slicing_.most, 1, rows_)),
-                 Slice{SliceCoder(map_), {}});
-  workers_ = std::make_unique<Workers>(static_cast<int>(slices_.size()) - 1, "kvm-slice");
+  most_pieces_ = static_cast<std::size_t>(std::clamp(slicing_.most, 1, rows_));
+  constexpr std::size_t kStillPieces = 2;  // above and below a film
+  slices_.assign(most_pieces_ + kStillPieces, Slice{SliceCoder(map_), {}});
+  workers_ = std::make_unique<Workers>(static_cast<int>(most_pieces_) - 1, "kvm-slice");
   detail_ = DetailMap(format.width, format.height, config.chroma);
   rate_ = {config.fps, config.bitrate, config.crf};
   quantiser_ = Quantiser(rate_, Quantiser::Unchanged::kLeftAlone);
@@ -135,7 +138,7 @@ void ScreenEncoder::repeat_edges(const TileMap& tiles, const Planes& to) const {
 std::vector<ScreenEncoder::Rows> ScreenEncoder::cut(const TileMap& tiles) const {
   const std::size_t total = tiles.count();
   const std::size_t pieces = std::clamp<std::size_t>(
-      total / std::max<std::size_t>(slicing_.least_tiles, 1), 1, slices_.size());
+      total / std::max<std::size_t>(slicing_.least_tiles, 1), 1, most_pieces_);
   if (pieces == 1) return {{0, rows_}};
   std::vector<Rows> ranges;
   std::size_t seen = 0;
@@ -151,6 +154,27 @@ std::vector<ScreenEncoder::Rows> ScreenEncoder::cut(const TileMap& tiles) const 
     }
   }
   return ranges;
+}
+
+// A film's black bars, or a panel, are no part of a slice that may be deblocked.
+void ScreenEncoder::cut_off_still_rows(std::vector<Rows>& ranges, const TileMap& tiles) const {
+  const auto rests = [&](int row) {
+    const std::uint8_t* marks = tiles.row_ptr(row);
+    return std::memchr(marks, 1, static_cast<std::size_t>(cols_)) == nullptr;
+  };
+  int begin = 0;
+  while (begin < rows_ && rests(begin)) ++begin;
+  int end = rows_;
+  while (end > begin && rests(end - 1)) --end;
+  if (begin == end) return;
+  if (end < rows_ && ranges.back().begin < end) {
+    ranges.back().end = end;
+    ranges.push_back({end, rows_});
+  }
+  if (begin > 0) {
+    ranges.front().begin = begin;
+    ranges.insert(ranges.begin(), {0, begin});
+  }
 }
 
 template <typename Fn>
@@ -189,7 +213,9 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
         displacement_.find(source_[current_][0], source_[old][0], tiles, header_.vertical_reach);
   }
   map_.begin_picture();
-  const std::vector<Rows> ranges = cut(tiles);
+  for (Slice& slice : slices_) slice.deblocked = false;
+  std::vector<Rows> ranges = cut(tiles);
+  if (setup.film && !idr && quantiser >= kCoarseFilm) cut_off_still_rows(ranges, tiles);
   share(ranges,
         [&](std::size_t i, Rows rows) { code_rows(slices_[i], setup, rows, refine, tiles); });
   for (std::size_t i = 0; i < ranges.size(); ++i) {
@@ -197,17 +223,32 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
   }
 }
 
+bool ScreenEncoder::deblocks(const SliceSetup& setup, Rows rows, bool refine,
+                             const TileMap& tiles) const {
+  if (deblocking_ == Deblocking::kAlways) return true;
+  // There is nothing yet that it could spoil.
+  if (setup.intra) return setup.quantiser >= kCoarseKeyframe;
+  return !refine && setup.film && setup.quantiser >= kCoarseFilm &&
+         is_coarse_film(map_, {.first_row = rows.begin,
+                               .end_row = rows.end,
+                               .changed = tiles,
+                               .sharpened = sharpened_,
+                               .displacements = setup.displacements});
+}
+
 void ScreenEncoder::code_rows(Slice& slice, const SliceSetup& picture, Rows rows, bool refine,
                               const TileMap& tiles) {
   SliceSetup setup = picture;
   setup.first_row = rows.begin;
+  slice.deblocked = deblocks(setup, rows, refine, tiles);
   slice.bits.clear();
   write_slice_header(slice.bits, {.first_macroblock = static_cast<std::uint32_t>(rows.begin) *
                                                       static_cast<std::uint32_t>(cols_),
                                   .idr = setup.intra,
                                   .frame_num = frame_num_,
                                   .idr_pic_id = idr_pic_id_,
-                                  .quantiser = setup.quantiser});
+                                  .quantiser = setup.quantiser,
+                                  .deblocked = slice.deblocked});
   SliceCoder& coder = slice.coder;
   coder.begin(setup, slice.bits);
   for (int row = rows.begin; row < rows.end; ++row) {
@@ -229,6 +270,13 @@ void ScreenEncoder::code_rows(Slice& slice, const SliceSetup& picture, Rows rows
     }
   }
   coder.end();
+  if (slice.deblocked) {
+    deblock({.first_row = rows.begin,
+             .end_row = rows.end,
+             .quantiser = setup.quantiser,
+             .chroma = setup.chroma},
+            map_, *setup.picture);
+  }
 }
 
 int ScreenEncoder::sharp_quantiser() const {
@@ -318,6 +366,9 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
   unit.keyframe = idr;
   if (idr) unit.data = parameter_sets(header_);
   code_picture(idr, refine, tiles, quantiser, unit.data);
+  // The filter reaches into macroblocks beside those that were coded.
+  if (std::any_of(slices_.begin(), slices_.end(), [](const Slice& one) { return one.deblocked; }))
+    last_changed_.grow();
   if (idr) idr_pic_id_ = 1 - idr_pic_id_;
   frame_num_ = (frame_num_ + 1) % (1 << kFrameNumBits);
   has_reference_ = true;

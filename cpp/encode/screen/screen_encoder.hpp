@@ -22,9 +22,17 @@ struct Slicing {
 };
 [[nodiscard]] Slicing slicing_of_this_machine() noexcept;
 
+// When the deblocking filter runs.
+enum class Deblocking {
+  kByContent,  // where a coarse film would show its blocks, and nothing else is touched
+  kAlways,     // for tests: after all that is coded
+};
+
 class ScreenEncoder final : public Encoder {
  public:
-  explicit ScreenEncoder(Slicing slicing = slicing_of_this_machine()) : slicing_(slicing) {}
+  explicit ScreenEncoder(Slicing slicing = slicing_of_this_machine(),
+                         Deblocking deblocking = Deblocking::kByContent)
+      : slicing_(slicing), deblocking_(deblocking) {}
   [[nodiscard]] std::string_view name() const override { return "screen"; }
   [[nodiscard]] std::span<const PixelFormat> accepts(Chroma chroma) const override;
   void open(const EncoderFormat& format, const StreamConfig& config,
@@ -48,10 +56,13 @@ class ScreenEncoder final : public Encoder {
   struct Slice {
     SliceCoder coder;
     SliceBits bits;
+    bool deblocked = false;  // in this picture
   };
 
   // Ranges of rows with about as many of `tiles` in each.
   [[nodiscard]] std::vector<Rows> cut(const TileMap& tiles) const;
+  // Gives the rows above and below all that changed to slices of their own.
+  void cut_off_still_rows(std::vector<Rows>& ranges, const TileMap& tiles) const;
   // Calls fn(piece, rows) for each range, on several threads.
   template <typename Fn>
   void share(const std::vector<Rows>& ranges, Fn&& fn);
@@ -65,6 +76,9 @@ class ScreenEncoder final : public Encoder {
                     std::vector<std::uint8_t>& annexb);
   void code_rows(Slice& slice, const SliceSetup& setup, Rows rows, bool refine,
                  const TileMap& tiles);
+  // Whether the deblocking filter runs over these rows, a slice.
+  [[nodiscard]] bool deblocks(const SliceSetup& setup, Rows rows, bool refine,
+                              const TileMap& tiles) const;
   void choose_sharpened(const TileMap& tiles);
   [[nodiscard]] int sharp_quantiser() const;
 
@@ -90,6 +104,8 @@ class ScreenEncoder final : public Encoder {
   DisplacementSearch displacement_;
   MacroblockMap map_;
   Slicing slicing_;
+  Deblocking deblocking_;
+  std::size_t most_pieces_ = 1;
   std::vector<Slice> slices_;
   std::unique_ptr<Workers> workers_;
 };

@@ -141,6 +141,7 @@ void SliceCoder::end_macroblock(int col, int row, const Begun& begun) {
   }
   constexpr int kExact = 0;
   State& state = map_->code(col, row, true, {}, kExact);
+  state.quantiser = State::kPcm;
   // 9.2.1: its neighbours count 16 levels in each of its blocks.
   state.luma.fill(16);
   for (auto& counts : state.chroma) counts.fill(16);
@@ -152,13 +153,14 @@ void SliceCoder::write_skip_run() {
   skipped_ = 0;
 }
 
-void SliceCoder::write_quantiser() {
+void SliceCoder::write_quantiser(State& state) {
   // mb_qp_delta: -26 … 25, further ones go round (7.4.5).
   int delta = quantiser_ - written_quantiser_;
   if (delta < -26) delta += 52;
   if (delta > 25) delta -= 52;
   out_->se(delta);
   written_quantiser_ = quantiser_;
+  state.quantiser = static_cast<std::int8_t>(quantiser_);
 }
 
 // Between what stands in the picture and the source.
@@ -212,7 +214,7 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
   write_vectors(motion, around);
   out_->ue(inter_code(residual_.pattern, setup_.chroma));
   if (residual_.pattern == 0) return;
-  write_quantiser();
+  write_quantiser(state);
   write_residual_blocks(state, around, false);
   end_macroblock(col, row, begun);
 }
@@ -247,7 +249,7 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
                              ((residual_.pattern & 15U) != 0 ? 12U : 0U);
   out_->ue(setup_.intra ? type : type + 5);
   if (!full_chroma()) out_->ue(chroma_mode_number(chroma_mode));
-  write_quantiser();
+  write_quantiser(state);
   write_residual_blocks(state, around, true);
   end_macroblock(col, row, begun);
 }

@@ -217,7 +217,7 @@ class SliceCoder {
   [[nodiscard]] Begun begin_macroblock();
   void end_macroblock(int col, int row, const Begun& begun);
   void write_skip_run();
-  void write_quantiser();
+  void write_quantiser(State& state);
   void write_vectors(const Motion& motion, const Around& around);
   void write_residual_blocks(State& state, const Around& around, bool intra);
   template <std::size_t kPlane>

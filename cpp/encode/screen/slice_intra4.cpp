@@ -182,7 +182,7 @@ bool SliceCoder::code_intra4(int col, int row, const Rival& rival, const Around&
   if (!full_chroma()) out_->ue(chroma_mode_number(chroma_mode));
   out_->ue(intra4_code(residual_.pattern, setup_.chroma));
   if (residual_.pattern != 0) {
-    write_quantiser();
+    write_quantiser(state);
     write_residual_blocks(state, around, false);
     end_macroblock(col, row, begun);
   }
