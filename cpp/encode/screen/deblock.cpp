@@ -19,13 +19,31 @@ struct MacroblockStrengths {
   std::array<BoundaryStrengths, kEdges> level{};
 };
 
-// 8.7.2.1 between two 4×4 blocks (raster order) of macroblocks that are not intra. Vectors are full
-// pixels: different ones are always four quarters apart. In 4:4:4 luma's levels decide for all.
-[[nodiscard]] std::uint8_t strength_between(const State& p, std::size_t p_block, const State& q,
+// A macroblock that is not intra, as 8.7.2.1 asks about it.
+struct Blocks4 {
+  explicit Blocks4(const State& state) : vectors(&state.vectors) {
+    constexpr std::array<std::uint8_t, 16> kNone{};
+    if (state.luma == kNone) return;  // most of a coarse film
+    for (std::size_t i = 0; i < kNone.size(); ++i) levels |= (state.luma[i] != 0 ? 1U : 0U) << i;
+  }
+  // Of the quarter that a 4×4 block (raster order) lies in.
+  [[nodiscard]] Vector vector(std::size_t block) const noexcept {
+    return (*vectors)[block / 8 * 2 + block % 4 / 2];
+  }
+  // Nothing inside is filtered.
+  [[nodiscard]] bool even() const noexcept {
+    const auto& v = *vectors;
+    return levels == 0 && v[0] == v[1] && v[0] == v[2] && v[0] == v[3];
+  }
+  unsigned levels = 0;  // bit i: block i has levels; in 4:4:4 those of luma decide for all planes
+  const std::array<Vector, 4>* vectors;
+};
+
+// Vectors are full pixels: different ones are always four quarters apart.
+[[nodiscard]] std::uint8_t strength_between(const Blocks4& p, std::size_t p_block, const Blocks4& q,
                                             std::size_t q_block) noexcept {
-  if ((p.luma[p_block] | q.luma[q_block]) != 0) return 2;
-  const auto quarter = [](std::size_t block) { return block / 8 * 2 + block % 4 / 2; };
-  return p.vectors[quarter(p_block)] == q.vectors[quarter(q_block)] ? 0 : 1;
+  if (((p.levels >> p_block | q.levels >> q_block) & 1U) != 0) return 2;
+  return p.vector(p_block) == q.vector(q_block) ? 0 : 1;
 }
 
 // `left`, `top`: null outside the slice.
@@ -34,24 +52,37 @@ struct MacroblockStrengths {
   constexpr BoundaryStrengths kInside{3, 3, 3, 3};
   constexpr BoundaryStrengths kStrongest{4, 4, 4, 4};
   MacroblockStrengths out;
-  for (std::size_t edge = 0; edge < kEdges; ++edge) {
-    const State* across = edge == 0 ? left : &here;
-    const State* above = edge == 0 ? top : &here;
-    if (here.intra && edge > 0) {
-      out.upright[edge] = out.level[edge] = kInside;
-      continue;
-    }
-    for (std::size_t i = 0; i < 4; ++i) {
-      if (across != nullptr) {
-        out.upright[edge][i] =
-            strength_between(*across, i * 4 + (edge + 3) % 4, here, i * 4 + edge);
-      }
-      if (above != nullptr)
-        out.level[edge][i] = strength_between(*above, (edge + 3) % 4 * 4 + i, here, edge * 4 + i);
+  const Blocks4 q(here);
+  const auto fill_upright = [&](std::size_t edge, const Blocks4& p) {
+    for (std::size_t i = 0; i < 4; ++i)
+      out.upright[edge][i] = strength_between(p, i * 4 + (edge + 3) % 4, q, i * 4 + edge);
+  };
+  const auto fill_level = [&](std::size_t edge, const Blocks4& p) {
+    for (std::size_t i = 0; i < 4; ++i)
+      out.level[edge][i] = strength_between(p, (edge + 3) % 4 * 4 + i, q, edge * 4 + i);
+  };
+  if (here.intra) {
+    for (std::size_t edge = 1; edge < kEdges; ++edge) out.upright[edge] = out.level[edge] = kInside;
+  } else if (!q.even()) {
+    for (std::size_t edge = 1; edge < kEdges; ++edge) {
+      fill_upright(edge, q);
+      fill_level(edge, q);
     }
   }
-  if (left != nullptr && (here.intra || left->intra)) out.upright[0] = kStrongest;
-  if (top != nullptr && (here.intra || top->intra)) out.level[0] = kStrongest;
+  if (left != nullptr) {
+    if (here.intra || left->intra) {
+      out.upright[0] = kStrongest;
+    } else {
+      fill_upright(0, Blocks4(*left));
+    }
+  }
+  if (top != nullptr) {
+    if (here.intra || top->intra) {
+      out.level[0] = kStrongest;
+    } else {
+      fill_level(0, Blocks4(*top));
+    }
+  }
   return out;
 }
 
@@ -114,7 +145,7 @@ class Deblocker {
   void coarsen(const BoundaryStrengths& strengths, int p_col, int p_row, int p_quantiser, int q_col,
                int q_row, int q_quantiser) {
     const int mean = (p_quantiser + q_quantiser + 1) >> 1;
-    if (edge_strength(mean, strengths).alpha == 0) return;
+    if (!is_filtered(mean, strengths)) return;
     map_.coarsen(p_col, p_row, mean);
     map_.coarsen(q_col, q_row, mean);
   }
@@ -125,8 +156,8 @@ class Deblocker {
                             int before, Fn&& fn) {
     for (std::size_t edge = 0; edge < kEdges; ++edge) {
       const int mean = edge == 0 ? (here + before + 1) >> 1 : here;
-      const EdgeStrength strength = edge_strength(mean, strengths[edge]);
-      if (strength.alpha > 0) fn(strength, static_cast<int>(edge));
+      if (is_filtered(mean, strengths[edge]))
+        fn(edge_strength(mean, strengths[edge]), static_cast<int>(edge));
     }
   }
 

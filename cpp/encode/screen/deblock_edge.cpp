@@ -124,12 +124,14 @@ HWY_INLINE V clamped(V value, V limit) {
   return hn::Max(hn::Min(value, limit), hn::Neg(limit));
 }
 
-// Eight rows of sixteen pixels, p3 first: one edge between the fourth and the fifth.
+// Eight rows of sixteen pixels, p3 first: one edge between the fourth and the fifth. Whether any
+// was filtered.
 template <bool kChroma, bool kStrongest>
-HWY_INLINE void filter(std::uint8_t* p3, std::ptrdiff_t stride, const EdgeStrength& strength) {
+HWY_INLINE bool filter(std::uint8_t* p3, std::ptrdiff_t stride, const EdgeStrength& strength) {
   const Words words;
   const Bytes bytes;
   const Along each = along<kChroma>(strength);
+  bool any = false;
   const auto alpha = hn::Set(words, static_cast<std::int16_t>(strength.alpha));
   const auto beta = hn::Set(words, static_cast<std::int16_t>(strength.beta));
   for (std::size_t i = 0; i < kAlong; i += hn::Lanes(words)) {
@@ -149,6 +151,7 @@ HWY_INLINE void filter(std::uint8_t* p3, std::ptrdiff_t stride, const EdgeStreng
     if constexpr (!kStrongest)
       filtered = hn::And(filtered, hn::Gt(tc0, hn::Set(words, std::int16_t{-1})));
     if (hn::AllFalse(words, filtered)) continue;
+    any = true;
 
     if constexpr (kStrongest) {
       const auto two = hn::Set(words, std::int16_t{2});
@@ -211,15 +214,13 @@ HWY_INLINE void filter(std::uint8_t* p3, std::ptrdiff_t stride, const EdgeStreng
       store(4, hn::Sub(q0, delta));
     }
   }
+  return any;
 }
 
 template <bool kChroma>
-HWY_INLINE void filter(std::uint8_t* p3, std::ptrdiff_t stride, const EdgeStrength& strength) {
-  if (strength.strongest) {
-    filter<kChroma, true>(p3, stride, strength);
-  } else {
-    filter<kChroma, false>(p3, stride, strength);
-  }
+HWY_INLINE bool filter(std::uint8_t* p3, std::ptrdiff_t stride, const EdgeStrength& strength) {
+  return strength.strongest ? filter<kChroma, true>(p3, stride, strength)
+                            : filter<kChroma, false>(p3, stride, strength);
 }
 
 // 128 pixels in eight vectors. A pixel's place has seven bits, and interleaving the first half of
@@ -267,7 +268,7 @@ HWY_INLINE void across(const EdgeStrength& strength, RowAt&& row_at) {
   alignas(64) std::array<std::uint8_t, kAlong * kAcross> block;
   for (int i = 0; i < kAlong; ++i) std::memcpy(block.data() + i * kAcross, row_at(i), kAcross);
   rotate<4>(block.data());
-  filter<kChroma>(block.data(), kAlong, strength);
+  if (!filter<kChroma>(block.data(), kAlong, strength)) return;
   rotate<3>(block.data());
   for (int i = 0; i < kAlong; ++i) std::memcpy(row_at(i), block.data() + i * kAcross, kAcross);
 }
@@ -294,7 +295,7 @@ void chroma_down_impl(const std::array<std::uint8_t*, 2>& pixels, std::ptrdiff_t
     for (int row = 2; row < 6; ++row)
       std::memcpy(of(row, plane), pixels[plane] + (row - 4) * stride, 8);
   }
-  filter<true>(block.data(), kAlong, strength);
+  if (!filter<true>(block.data(), kAlong, strength)) return;
   for (std::size_t plane = 0; plane < 2; ++plane) {
     for (int row = 3; row < 5; ++row)
       std::memcpy(pixels[plane] + (row - 4) * stride, of(row, plane), 8);
@@ -310,7 +311,7 @@ HWY_AFTER_NAMESPACE();
 namespace kvm::screen {
 namespace {
 
-// Table 8-16; below 16 both are 0.
+// Table 8-16 from 16 on.
 constexpr int kFirstFiltered = 16;
 constexpr std::array<std::uint8_t, 36> kAlpha{
     4,  4,  5,  6,  7,  8,  9,  10, 12,  13,  15,  17,  20,  22,  25,  28,  32,  36,
@@ -335,9 +336,7 @@ HWY_EXPORT(chroma_down_impl);
 }  // namespace
 
 EdgeStrength edge_strength(int quantiser, const BoundaryStrengths& strengths) noexcept {
-  constexpr BoundaryStrengths kNone{};
   EdgeStrength out;
-  if (quantiser < kFirstFiltered || strengths == kNone) return out;
   const auto index = static_cast<std::size_t>(quantiser - kFirstFiltered);
   out.alpha = kAlpha[index];
   out.beta = kBeta[index];

@@ -10,7 +10,7 @@ namespace kvm::screen {
 
 // How hard an edge is filtered: what tables 8-16 and 8-17 make of its quantiser and its bS.
 struct EdgeStrength {
-  int alpha = 0;  // 0: not at all
+  int alpha = 0;
   int beta = 0;
   bool strongest = false;  // bS 4 all along it
   // tC0 of each quarter of the edge; below 0 where bS is 0. Not read when it is the strongest.
@@ -20,7 +20,13 @@ struct EdgeStrength {
 // bS 0 … 4 of each quarter of an edge; 4 is that of all or of none.
 using BoundaryStrengths = std::array<std::uint8_t, 4>;
 
-// `quantiser`: qPav, the mean of both sides.
+// `quantiser`: qPav, the mean of both sides. Below 16 alpha and beta are 0, and nothing is
+// filtered.
+[[nodiscard]] inline bool is_filtered(int quantiser, const BoundaryStrengths& strengths) noexcept {
+  constexpr int kFirstFiltered = 16;
+  return quantiser >= kFirstFiltered && strengths != BoundaryStrengths{};
+}
+// Where it is.
 [[nodiscard]] EdgeStrength edge_strength(int quantiser,
                                          const BoundaryStrengths& strengths) noexcept;
 
