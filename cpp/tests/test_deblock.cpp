@@ -1,26 +1,21 @@
-// The deblocking filter of our own encoder: its edges against plain loops on every instruction set,
-// and which slices it runs over. That decoders filter alike: test_screen_desktop, whose every other
-// desktop is filtered as a whole.
+// Which slices the deblocking filter of our own encoder runs over, and that it spoils nothing. That
+// decoders filter alike: test_screen_desktop, half of whose desktops are filtered as a whole.
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <random>
 #include <vector>
 
 #include "encode/bits.hpp"
 #include "encode/h264_sps.hpp"
-#include "encode/screen/deblock_edge.hpp"
-#include "pixels.hpp"
+#include "encode/screen/deblock_choice.hpp"
 #include "screen_support.hpp"
 
 namespace kvm {
 namespace {
 
-using screen::BoundaryStrengths;
 using screen::Deblocking;
-using screen::EdgeStrength;
 using test::Canvas;
 using test::Decoded;
 using test::Exact;
@@ -28,107 +23,86 @@ using test::quality;
 using test::tiles_of;
 using test::whole;
 
-// ITU-T H.264, 8.7.2.3 and 8.7.2.4, of one row of pixels: p3 p2 p1 p0 q0 q1 q2 q3.
-void filter_plainly(std::array<int, 8>& x, const EdgeStrength& strength, int tc0, bool chroma) {
-  const auto [p3, p2, p1, p0, q0, q1, q2, q3] = x;
-  const int beta = strength.beta;
-  if (std::abs(p0 - q0) >= strength.alpha || std::abs(p1 - p0) >= beta || std::abs(q1 - q0) >= beta)
-    return;
-  const bool ap = std::abs(p2 - p0) < beta;
-  const bool aq = std::abs(q2 - q0) < beta;
-  if (strength.strongest) {
-    const bool small = std::abs(p0 - q0) < (strength.alpha >> 2) + 2;
-    if (!chroma && ap && small) {
-      x[3] = (p2 + 2 * p1 + 2 * p0 + 2 * q0 + q1 + 4) >> 3;
-      x[2] = (p2 + p1 + p0 + q0 + 2) >> 2;
-      x[1] = (2 * p3 + 3 * p2 + p1 + p0 + q0 + 4) >> 3;
-    } else {
-      x[3] = (2 * p1 + p0 + q1 + 2) >> 2;
-    }
-    if (!chroma && aq && small) {
-      x[4] = (p1 + 2 * p0 + 2 * q0 + 2 * q1 + q2 + 4) >> 3;
-      x[5] = (p0 + q0 + q1 + q2 + 2) >> 2;
-      x[6] = (2 * q3 + 3 * q2 + q1 + q0 + p0 + 4) >> 3;
-    } else {
-      x[4] = (2 * q1 + q0 + p1 + 2) >> 2;
-    }
-    return;
-  }
-  if (tc0 < 0) return;  // bS 0
-  const int tc = chroma ? tc0 + 1 : tc0 + (ap ? 1 : 0) + (aq ? 1 : 0);
-  const int delta = std::clamp((((q0 - p0) << 2) + (p1 - q1) + 4) >> 3, -tc, tc);
-  x[3] = std::clamp(p0 + delta, 0, 255);
-  x[4] = std::clamp(q0 - delta, 0, 255);
-  if (chroma) return;
-  if (ap) x[2] = p1 + std::clamp((p2 + ((p0 + q0 + 1) >> 1) - (p1 << 1)) >> 1, -tc0, tc0);
-  if (aq) x[5] = q1 + std::clamp((q2 + ((p0 + q0 + 1) >> 1) - (q1 << 1)) >> 1, -tc0, tc0);
-}
-
-constexpr int kStride = 48;
-using Block = std::array<std::uint8_t, kStride * 24>;
-
-void filter_plainly(Block& block, int at, int step, int next, int count,
-                    const EdgeStrength& strength, bool chroma) {
-  for (int i = 0; i < count; ++i) {
-    const auto pixel = [&](int k) -> std::uint8_t& {
-      return block[static_cast<std::size_t>(at + i * next + (k - 4) * step)];
-    };
-    std::array<int, 8> x{};
-    for (int k = 0; k < 8; ++k) x[static_cast<std::size_t>(k)] = pixel(k);
-    filter_plainly(x, strength, strength.tc0[static_cast<std::size_t>(i * 4 / count)], chroma);
-    for (int k = 0; k < 8; ++k)
-      pixel(k) = static_cast<std::uint8_t>(x[static_cast<std::size_t>(k)]);
-  }
-}
-
-TEST_CASE("edges are filtered as the standard says") {
-  test::on_every_target([] {
-    std::mt19937 random(7);
-    int filtered = 0;
-    for (int round = 0; round < 6000; ++round) {
-      const int quantiser = test::uniform(random, 0, 51);
-      BoundaryStrengths strengths{};
-      if (round % 3 == 0) {
-        strengths.fill(4);
-      } else {
-        for (std::uint8_t& one : strengths)
-          one = static_cast<std::uint8_t>(test::uniform(random, 0, 3));
-      }
-      const bool any = quantiser >= 16 && strengths != BoundaryStrengths{};
-      REQUIRE(screen::is_filtered(quantiser, strengths) == any);
-      if (!any) continue;
-      const EdgeStrength strength = screen::edge_strength(quantiser, strengths);
-      // Near each other more often than not, extremes too.
-      const int base = test::uniform(random, 0, 255);
-      const int spread = 1 << test::uniform(random, 0, 8);
-      std::array<Block, 2> before;
-      for (Block& block : before) {
-        for (std::uint8_t& one : block) {
-          one = static_cast<std::uint8_t>(
-              std::clamp(base + test::uniform(random, -spread, spread), 0, 255));
+TEST_CASE("one fine macroblock within reach of the filter keeps it off") {
+  // A film of 8×6 macroblocks in the middle of a slice of 16×10 that is coarse all over.
+  constexpr int kCols = 16;
+  constexpr int kRows = 12;
+  const auto ask = [](auto&& spoil) {
+    screen::MacroblockMap map(kCols, kRows);
+    TileMap changed(kCols * kTile, kRows * kTile);
+    for (int picture = 0; picture < 7; ++picture) {
+      map.begin_picture();
+      for (int row = 0; row < kRows; ++row) {
+        for (int col = 0; col < kCols; ++col) {
+          const bool film = col >= 4 && col < 12 && row >= 3 && row < 9;
+          if (picture == 0) (void)map.code(col, row, false, {}, 30);
+          if (film && picture < 6) map.changed(col, row, true);
+          if (film) changed.set(col, row);
         }
       }
-      constexpr int kAt = 5 * kStride + 13;
-      const bool across = round % 2 == 0;
-      const int step = across ? 1 : kStride;
-      const int next = across ? kStride : 1;
-
-      std::array<Block, 2> wanted = before;
-      std::array<Block, 2> got = before;
-      filter_plainly(wanted[0], kAt, step, next, 16, strength, false);
-      (across ? screen::deblock_luma_across : screen::deblock_luma_down)(got[0].data() + kAt,
-                                                                         kStride, strength);
-      REQUIRE(wanted[0] == got[0]);
-      filtered += wanted[0] != before[0] ? 1 : 0;
-
-      wanted = got = before;
-      for (Block& block : wanted) filter_plainly(block, kAt, step, next, 8, strength, true);
-      (across ? screen::deblock_chroma_across : screen::deblock_chroma_down)(
-          {got[0].data() + kAt, got[1].data() + kAt}, kStride, strength);
-      REQUIRE(wanted == got);
     }
-    CHECK(filtered > 1500);
-  });
+    TileMap sharpened(kCols * kTile, kRows * kTile);
+    std::vector<screen::Vector> displacements{{.x = -3, .y = 17}, {.x = 500, .y = -500}};
+    spoil(map, changed, sharpened, displacements);
+    return is_coarse_film(map, {.first_row = 1,
+                                .end_row = 11,
+                                .changed = changed,
+                                .sharpened = sharpened,
+                                .displacements = displacements});
+  };
+  const auto ask_with_fine = [&](int col, int row, bool changes) {
+    return ask([&](screen::MacroblockMap& map, TileMap& changed, TileMap&, auto&) {
+      (void)map.code(col, row, false, {}, 29);
+      map.begin_picture();
+      if (changes) changed.set(col, row);
+    });
+  };
+  CHECK(ask([](auto&, auto&, auto&, auto&) {}));
+  // Beside the film, on each of its sides; a fine macroblock of the film itself is written over.
+  for (const auto& [col, row] : {std::pair{3, 5}, {12, 5}, {6, 2}, {6, 9}}) {
+    CAPTURE(col);
+    CAPTURE(row);
+    CHECK_FALSE(ask_with_fine(col, row, false));
+  }
+  for (const auto& [col, row] : {std::pair{3, 2}, {2, 5}, {13, 5}, {6, 1}, {6, 10}, {6, 5}}) {
+    CAPTURE(col);
+    CAPTURE(row);
+    CHECK(ask_with_fine(col, row, false));
+  }
+  // What changes without being film.
+  CHECK_FALSE(ask_with_fine(0, 1, true));
+  CHECK(ask([](auto&, TileMap& changed, auto&, auto&) { changed.set(15, 10); }));
+  // Beyond the slice nothing is touched.
+  CHECK(ask_with_fine(6, 0, false));
+  CHECK(ask([](screen::MacroblockMap& map, TileMap& changed, TileMap&, auto&) {
+    (void)map.code(6, 0, false, {}, 10);
+    map.begin_picture();
+    changed.set(6, 1);
+  }));
+  // It may be a copy: of two macroblocks by two, -3 and 17 pixels away.
+  for (const auto& [col, row] : {std::pair{0, 5}, {1, 5}, {0, 6}, {1, 6}, {1, 4}, {2, 5}}) {
+    CAPTURE(col);
+    CAPTURE(row);
+    const bool beside = col == 1 && row == 4;  // it changes itself
+    const bool reached = col <= 1 && row >= 5;
+    CHECK(ask([&](screen::MacroblockMap& map, TileMap& changed, TileMap&, auto&) {
+            changed.set(1, 4);
+            (void)map.code(col, row, false, {}, 15);
+            map.begin_picture();
+          }) == !(beside || reached));
+  }
+  // In sharpened ones there are new levels.
+  CHECK_FALSE(ask([](auto&, auto&, TileMap& sharpened, auto&) { sharpened.set(0, 1); }));
+  CHECK(ask([](auto&, auto&, TileMap& sharpened, auto&) { sharpened.set(0, 11); }));
+  // Nothing that changes, and too little of it film.
+  CHECK_FALSE(ask([](auto&, TileMap& changed, auto&, auto&) { changed.clear(); }));
+  CHECK_FALSE(ask([](screen::MacroblockMap& map, auto&, auto&, auto&) {
+    for (int row = 3; row < 9; ++row) {
+      for (int col = 4; col < 12; ++col) {
+        if (col > 4 || row > 8) map.changed(col, row, false);
+      }
+    }
+  }));
 }
 
 struct SliceHead {  // 7.3.3
