@@ -3,12 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <random>
 #include <vector>
 
 #include "encode/bits.hpp"
 #include "encode/h264_sps.hpp"
+#include "encode/screen/deblock.hpp"
 #include "encode/screen/deblock_choice.hpp"
 #include "screen_support.hpp"
 
@@ -22,6 +24,46 @@ using test::Exact;
 using test::quality;
 using test::tiles_of;
 using test::whole;
+
+TEST_CASE("an edge has the mean of both quantisers, rounded up, and I_PCM has 0") {
+  using State = screen::MacroblockMap::State;
+  // Intra macroblocks in a row, each flat. The third states no quantiser: it has that of the first,
+  // for I_PCM has none.
+  constexpr std::array kStated{33, State::kPcm, State::kAsBefore, 40};
+  constexpr int kMeanOfLast = 37;
+  const auto filtered_edges = [&](int step) {
+    screen::MacroblockMap map(4, 1);
+    map.begin_picture();
+    const screen::Planes picture(4, 1, Chroma::k420);
+    for (int col = 0; col < 4; ++col) {
+      map.code(col, 0, true, {}, 10).quantiser =
+          static_cast<std::int8_t>(kStated[static_cast<std::size_t>(col)]);
+      for (std::size_t plane = 0; plane < 3; ++plane) {
+        const int tile = picture.tile(plane);
+        for (int y = 0; y < tile; ++y)
+          std::fill_n(picture[plane].at(col * tile, y), tile,
+                      static_cast<std::uint8_t>(col * step));
+      }
+    }
+    screen::deblock({.first_row = 0, .end_row = 1, .quantiser = 20, .chroma = Chroma::k420}, map,
+                    picture);
+    unsigned edges = 0;
+    for (int col = 1; col < 4; ++col) {
+      if (*picture[0].at(col * 16, 7) != col * step) edges |= 1U << (col - 1);
+    }
+    // As coarse as their edges: what lies beside I_PCM is 17, the mean of 33 and 0.
+    CHECK(map.quality(0, 0) == 17);
+    CHECK(map.quality(1, 0) == 17);
+    CHECK(map.quality(2, 0) == kMeanOfLast);
+    CHECK(map.quality(3, 0) == kMeanOfLast);
+    return edges;
+  };
+  // Table 8-16: alpha is 4 at 17, 50 at 36, 56 at 37.
+  CHECK(filtered_edges(3) == 7);
+  CHECK(filtered_edges(4) == 4);
+  CHECK(filtered_edges(55) == 4);
+  CHECK(filtered_edges(56) == 0);
+}
 
 TEST_CASE("one fine macroblock within reach of the filter keeps it off") {
   // A film of 8×6 macroblocks in the middle of a slice of 16×10 that is coarse all over.
