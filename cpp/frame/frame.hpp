@@ -21,14 +21,37 @@ struct CpuPlanes {
   std::array<std::ptrdiff_t, 3> stride{};
 };
 
-// Room for GPU pictures (D3D11 texture, DMA-BUF): further alternatives join this variant with their
-// capture.
-using Picture = std::variant<CpuPlanes>;
+// A graphics device that encoders can read pictures from; what it is its platform knows.
+class GpuDevice {
+ public:
+  virtual ~GpuDevice() = default;
+  GpuDevice() = default;
+  GpuDevice(const GpuDevice&) = delete;
+  GpuDevice& operator=(const GpuDevice&) = delete;
+};
+
+// A BGRA picture that stays on the GPU. Any thread.
+class GpuPicture {
+ public:
+  virtual ~GpuPicture() = default;
+  GpuPicture() = default;
+  GpuPicture(const GpuPicture&) = delete;
+  GpuPicture& operator=(const GpuPicture&) = delete;
+
+  // The one that may read it.
+  [[nodiscard]] virtual const std::shared_ptr<GpuDevice>& device() const noexcept = 0;
+  // Copies the marked tiles to the same place of a BGRA picture; waits for the GPU. False when the
+  // device or the picture is lost: what stands in `to` is then as it was.
+  [[nodiscard]] virtual bool read(const TileMap& tiles, const CpuPlanes& to) const = 0;
+};
+
+// Room for DMA-BUF: further alternatives join this variant with their capture.
+using Picture = std::variant<CpuPlanes, std::shared_ptr<GpuPicture>>;
 
 // CLOCK_MONOTONIC ns; 0 = stage not reached.
 struct FrameTimes {
   std::int64_t damaged = 0;    // when the core learned of the oldest change in this frame
-  std::int64_t captured = 0;   // pixels are in memory
+  std::int64_t captured = 0;   // pixels are in the frame's buffer
   std::int64_t converted = 0;  // pixels are in the encoder's format
   std::int64_t encoded = 0;    // access unit complete
 };
@@ -53,6 +76,11 @@ struct Frame {
   FrameLease lease;
 
   [[nodiscard]] const CpuPlanes& planes() const { return std::get<CpuPlanes>(picture); }
+  // Null when the picture is in memory.
+  [[nodiscard]] const GpuPicture* on_gpu() const noexcept {
+    const auto* held = std::get_if<std::shared_ptr<GpuPicture>>(&picture);
+    return held == nullptr ? nullptr : held->get();
+  }
 };
 
 }  // namespace kvm

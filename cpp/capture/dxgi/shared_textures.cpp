@@ -1,0 +1,143 @@
+#include "capture/dxgi/shared_textures.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace kvm::dxgi {
+namespace {
+
+// The capture lets go of a texture before it hands it on: what is waited for is the GPU.
+constexpr unsigned kPatienceMs = 100;
+
+}  // namespace
+
+std::vector<Rect> rectangles_of(const TileMap& tiles) {
+  std::vector<Rect> rects;
+  std::size_t group = 0;  // the first of the row above
+  for (int row = 0; row < tiles.rows(); ++row) {
+    const std::uint8_t* marks = tiles.row_ptr(row);
+    if (row > 0 && std::equal(marks, marks + tiles.cols(), tiles.row_ptr(row - 1))) {
+      for (std::size_t i = group; i < rects.size(); ++i)
+        rects[i].height = std::min(rects[i].height + kTile, tiles.height() - rects[i].y);
+      continue;
+    }
+    group = rects.size();
+    for (int col = 0; col < tiles.cols();) {
+      const int begin = col;
+      while (col < tiles.cols() && marks[col] == marks[begin]) ++col;
+      if (marks[begin] != 0) rects.push_back(tiles.run_rect(row, begin, col));
+    }
+  }
+  return rects;
+}
+
+void copy_rect(ID3D11DeviceContext& context, ID3D11Texture2D& from, const Rect& rect,
+               ID3D11Texture2D& to, unsigned subresource, int x, int y) {
+  const D3D11_BOX box{static_cast<UINT>(rect.x),       static_cast<UINT>(rect.y),        0,
+                      static_cast<UINT>(rect.right()), static_cast<UINT>(rect.bottom()), 1};
+  context.CopySubresourceRegion(&to, subresource, static_cast<UINT>(x), static_cast<UINT>(y), 0,
+                                &from, 0, &box);
+}
+
+void SharedTextures::lose(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  if (!lost_) why_ = why;
+  lost_ = true;
+}
+
+std::string SharedTextures::why_lost() const {
+  const std::lock_guard lock(mutex_);
+  return why_;
+}
+
+template <typename Fn>
+bool SharedTextures::hold(Slot& slot, Fn&& fn) {
+  if (lost_) return false;
+  const HRESULT taken = sharing_->acquire(*slot.theirs, slot.key, kPatienceMs);
+  if (taken != S_OK) {
+    lose("the encoder's device does not get a shared texture (AcquireSync answers " + hex(taken) +
+         ")");
+    return false;
+  }
+  fn(*slot.theirs);
+  const HRESULT released = sharing_->release(*slot.theirs, kRead);
+  slot.key = kRead;
+  // What was copied by a device that is gone is anything.
+  const HRESULT removed = encoder_.device->GetDeviceRemovedReason();
+  if (released == S_OK && removed == S_OK) return true;
+  lose("the encoder's device does not give a shared texture back (ReleaseSync answers " +
+       hex(released != S_OK ? released : removed) + ")");
+  return false;
+}
+
+bool SharedTextures::prepare_staging() {
+  if (staging_) return true;
+  D3D11_TEXTURE2D_DESC facts{};
+  slots[0].theirs->GetDesc(&facts);
+  facts.Usage = D3D11_USAGE_STAGING;
+  facts.BindFlags = facts.MiscFlags = 0;
+  facts.CPUAccessFlags = D3D11_CPU_ACCESS_READ;
+  const HRESULT made = encoder_.device->CreateTexture2D(&facts, nullptr, staging_.put());
+  if (made != S_OK) lose("no staging texture (CreateTexture2D answers " + hex(made) + ")");
+  return made == S_OK;
+}
+
+SharedPicture::SharedPicture(std::shared_ptr<SharedTextures> textures, std::size_t slot)
+    : textures_(std::move(textures)), device_(textures_), slot_(textures_->slots[slot]) {
+  slot_.leased.store(true, std::memory_order_relaxed);
+}
+
+SharedPicture::~SharedPicture() {
+  slot_.leased.store(false, std::memory_order_release);
+}
+
+bool SharedPicture::read(const TileMap& tiles, const CpuPlanes& to) const {
+  SharedTextures& all = *textures_;
+  const std::lock_guard lock(all.reading_);
+  if (!all.prepare_staging()) return false;
+  ID3D11DeviceContext& context = *all.encoder_.context;
+  const std::vector<Rect> rects = rectangles_of(tiles);
+  const bool copied = all.hold(slot_, [&](ID3D11Texture2D& texture) {
+    for (const Rect& rect : rects)
+      copy_rect(context, texture, rect, *all.staging_, 0, rect.x, rect.y);
+  });
+  if (!copied) return false;
+  D3D11_MAPPED_SUBRESOURCE map{};
+  const HRESULT mapped = context.Map(all.staging_.get(), 0, D3D11_MAP_READ, 0, &map);
+  if (mapped != S_OK) {
+    all.lose("a shared texture cannot be read (Map answers " + hex(mapped) + ")");
+    return false;
+  }
+  constexpr std::ptrdiff_t kPixel = 4;
+  for (const Rect& rect : rects) {
+    for (int y = rect.y; y < rect.bottom(); ++y) {
+      std::memcpy(to.data[0] + y * to.stride[0] + rect.x * kPixel,
+                  static_cast<const std::uint8_t*>(map.pData) +
+                      y * static_cast<std::ptrdiff_t>(map.RowPitch) + rect.x * kPixel,
+                  static_cast<std::size_t>(rect.width * kPixel));
+    }
+  }
+  context.Unmap(all.staging_.get(), 0);
+  return true;
+}
+
+bool SharedPicture::copy_to(ID3D11Texture2D& to, unsigned subresource, int coded_width,
+                            int coded_height) const {
+  SharedTextures& all = *textures_;
+  const std::lock_guard lock(all.reading_);
+  return all.hold(slot_, [&](ID3D11Texture2D& texture) {
+    const int width = all.width;
+    const int height = all.height;
+    const auto copy = [&](const Rect& rect, int x, int y) {
+      copy_rect(*all.encoder_.context, texture, rect, to, subresource, x, y);
+    };
+    copy({0, 0, width, height}, 0, 0);
+    if (coded_width > width) copy({width - 1, 0, 1, height}, width, 0);
+    if (coded_height > height) copy({0, height - 1, width, 1}, 0, height);
+    if (coded_width > width && coded_height > height)
+      copy({width - 1, height - 1, 1, 1}, width, height);
+  });
+}
+
+}  // namespace kvm::dxgi
