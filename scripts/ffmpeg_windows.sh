@@ -43,6 +43,10 @@ export APT_CONFIG="$folder/conf"
 
 mkdir source made
 tar -xf ffmpeg_*.orig.tar.?z -C source --strip-components=1
+# FFmpeg 6.0 and later take BGRA textures into its pools, which the tests want to see; that is one line of its table.
+pools=source/libavutil/hwcontext_d3d11va.c
+grep -q AV_PIX_FMT_BGRA "$pools" ||
+  sed -i 's/^ *{ DXGI_FORMAT_NV12, *AV_PIX_FMT_NV12 },/&\n    { DXGI_FORMAT_B8G8R8A8_UNORM, AV_PIX_FMT_BGRA },/' "$pools"
 [ -f source/libavcodec/version_major.h ] || die "this system's FFmpeg is older than 5.1: $(echo ffmpeg_*.dsc)"
 dpkg-deb -x libffmpeg-nvenc-dev_*.deb headers
 

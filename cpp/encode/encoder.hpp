@@ -1,4 +1,4 @@
-// The Encoder seam: planes in, H.264 access units out, one in flight.
+// The Encoder seam: pictures in, H.264 access units out, one in flight.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,9 @@ struct EncoderFormat {
   // Of the planes when they are BGRA, which hold the true size; else 0.
   int bgra_width = 0;
   int bgra_height = 0;
+  // Pictures come from it, BGRA of the true size, and stay on the GPU where the encoder can read
+  // them there; null = all come in memory.
+  std::shared_ptr<GpuDevice> textures = {};
 };
 
 // Rate aims that update() may change while the encoder runs.
@@ -75,6 +78,14 @@ class Encoder {
                     std::vector<std::string>& notes) = 0;
   // Planes are read before it returns and not kept.
   [[nodiscard]] virtual EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) = 0;
+  // What open() made of EncoderFormat::textures; until close(). When true every picture has to come
+  // by encode_texture(), and be of that device.
+  [[nodiscard]] virtual bool takes_textures() const { return false; }
+  // The texture is copied before it returns.
+  [[nodiscard]] virtual EncodeResult encode_texture(const GpuPicture& /*picture*/,
+                                                    const EncodeHints& /*hints*/) {
+    return Failed{std::string(name()) + " takes no textures"};
+  }
   // Access units still inside, oldest first.
   [[nodiscard]] virtual std::vector<AccessUnit> drain() = 0;
   [[nodiscard]] virtual UpdateResult update(const RateSettings& rate) = 0;

@@ -13,6 +13,9 @@ extern "C" {
 #include <thread>
 
 #include "base/clock.hpp"
+#if defined(_WIN32)
+#include "encode/avcodec/d3d11_frames.hpp"
+#endif
 #include "encode/avcodec/damage_hint.hpp"
 #include "encode/avcodec/ffmpeg.hpp"
 #include "encode/avcodec/settings.hpp"
@@ -45,6 +48,11 @@ class AvcodecEncoder final : public Encoder {
   void open(const EncoderFormat& format, const StreamConfig& config,
             std::vector<std::string>& notes) override;
   [[nodiscard]] EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) override;
+#if defined(_WIN32)
+  [[nodiscard]] bool takes_textures() const override { return textures_.has_value(); }
+  [[nodiscard]] EncodeResult encode_texture(const GpuPicture& picture,
+                                            const EncodeHints& hints) override;
+#endif
   [[nodiscard]] std::vector<AccessUnit> drain() override;
   [[nodiscard]] UpdateResult update(const RateSettings& rate) override;
   void close() override;
@@ -55,14 +63,25 @@ class AvcodecEncoder final : public Encoder {
     bool keyframe;
   };
 
+  // Where pictures come from: a render node by its name, a GPU's textures, or memory.
+  struct Source {
+    std::string node;
+    bool textures = false;
+  };
+  // By the first attempt that works. These return "" or why not.
+  [[nodiscard]] std::string open_any(const AVCodec& codec, const Source& source,
+                                     const StreamConfig& config, std::vector<std::string>& notes);
   [[nodiscard]] std::string try_open(const AVCodec& codec, const OpenAttempt& attempt,
-                                     const std::string& device, const StreamConfig& config,
+                                     const Source& source, const StreamConfig& config,
                                      std::vector<std::string>& notes);
   // Whether the last change of rate that cost a keyframe is long enough ago for another.
   [[nodiscard]] bool rested(std::int64_t wall_ns) const {
     return wall_ns - last_change_ns_ >= 2 * kNsPerSec;
   }
   void set_frame_planes(const CpuPlanes& planes);
+  // `input`'s time and kind are set here. Throws Error{kEncoder}.
+  [[nodiscard]] EncodeResult submit(AVFrame& input, const EncodeHints& hints,
+                                    const ff::LogCapture& log);
   void apply_live_rate(const EncodeHints& hints);
   void attach_damage(const TileMap* damage);
   [[nodiscard]] EncodeResult receive(const ff::LogCapture& log, bool wait);
@@ -74,6 +93,10 @@ class AvcodecEncoder final : public Encoder {
   EncoderFormat format_;
   ff::Context context_;
   std::optional<VaapiSurfaces> surfaces_;
+#if defined(_WIN32)
+  std::optional<D3d11Frames> textures_;
+#endif
+  ColourDescription colour_;
   AVPixelFormat input_format_ = AV_PIX_FMT_NONE;  // of the CPU planes
   ff::Frame frame_;                               // wraps or holds them
   ff::Packet packet_;
@@ -101,37 +124,55 @@ void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& confi
     throw Error(ErrorKind::kEncoder, name + " does not take this pixel format");
   }
   format_ = format;
-  std::vector<std::string> devices{""};
+  std::string reasons;
+  const auto add_reason = [&reasons](const std::string& reason) {
+    if (reasons.find(reason) == std::string::npos)
+      reasons += (reasons.empty() ? "" : "; ") + reason;
+  };
+  if (format.textures && settings_.textures && config.chroma == Chroma::k420) {
+    const std::string reason = open_any(*codec, {"", true}, config, notes);
+    if (reason.empty()) return;
+    add_reason(reason);
+    notes.push_back(
+        name + ": pictures take the way through memory, as no texture can be encoded: " + reason);
+  }
+  std::vector<std::string> nodes{""};
   if (settings_.input == InputMemory::kVaapi) {
-    devices = render_nodes();
-    if (devices.empty()) {
+    nodes = render_nodes();
+    if (nodes.empty()) {
       throw Error(ErrorKind::kEncoder,
                   name + ": no readable /dev/dri/renderD*; is the user in group render?");
     }
   }
-  std::string reasons;
-  for (const std::string& device : devices) {
-    for (const OpenAttempt& attempt : settings_.attempts) {
-      std::vector<std::string> attempt_notes;
-      const std::string reason = try_open(*codec, attempt, device, config, attempt_notes);
-      if (reason.empty()) {
-        notes.insert(notes.end(), attempt_notes.begin(), attempt_notes.end());
-        attempt_ = attempt;
-        wanted_ = applied_ = {config.fps, config.bitrate, config.crf};
-        budget_ = WallClockBudget(config.fps);
-        return;
-      }
-      if (reasons.find(reason) == std::string::npos) {
-        reasons += (reasons.empty() ? "" : "; ") + reason;
-      }
-    }
+  for (const std::string& node : nodes) {
+    const std::string reason = open_any(*codec, {node, false}, config, notes);
+    if (reason.empty()) return;
+    add_reason(reason);
   }
   throw Error(ErrorKind::kEncoder, name + ": " + reasons);
 }
 
-// Returns "" or why not.
+std::string AvcodecEncoder::open_any(const AVCodec& codec, const Source& source,
+                                     const StreamConfig& config, std::vector<std::string>& notes) {
+  std::string reasons;
+  for (const OpenAttempt& attempt : settings_.attempts) {
+    std::vector<std::string> attempt_notes;
+    const std::string reason = try_open(codec, attempt, source, config, attempt_notes);
+    if (reason.empty()) {
+      notes.insert(notes.end(), attempt_notes.begin(), attempt_notes.end());
+      attempt_ = attempt;
+      wanted_ = applied_ = {config.fps, config.bitrate, config.crf};
+      budget_ = WallClockBudget(config.fps);
+      return {};
+    }
+    if (reasons.find(reason) == std::string::npos)
+      reasons += (reasons.empty() ? "" : "; ") + reason;
+  }
+  return reasons;
+}
+
 std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& attempt,
-                                     const std::string& device, const StreamConfig& config,
+                                     const Source& source, const StreamConfig& config,
                                      std::vector<std::string>& notes) {
   const ff::LogCapture log;
   context_ = ff::own<ff::Context>(avcodec_alloc_context3(&codec));
@@ -140,10 +181,21 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
   input_format_ = context_->pix_fmt;
   try {
     if (settings_.input == InputMemory::kVaapi) {
-      surfaces_.emplace(device, format_, input_format_, log);
+      surfaces_.emplace(source.node, format_, input_format_, log);
       context_->pix_fmt = AV_PIX_FMT_VAAPI;
       context_->hw_frames_ctx = surfaces_->reference();
     }
+#if defined(_WIN32)
+    if (source.textures) {
+      textures_.emplace(format_, log);
+      context_->pix_fmt = AV_PIX_FMT_D3D11;
+      context_->hw_frames_ctx = textures_->reference();
+      colour_.matrix = kTextureMatrix;
+      context_->colorspace = static_cast<AVColorSpace>(kTextureMatrix);
+    }
+#else
+    if (source.textures) throw Error(ErrorKind::kEncoder, "textures are those of Windows");
+#endif
 #if KVM_HAS_VIDEO_HINT
     const AVClass* private_class = codec.priv_class;
     video_hints_ = private_class != nullptr && av_opt_find(&private_class, "mb_info", nullptr, 0,
@@ -171,6 +223,10 @@ void AvcodecEncoder::close() {
     context_.reset();
   }
   surfaces_.reset();
+#if defined(_WIN32)
+  textures_.reset();
+#endif
+  colour_ = {};
   frame_.reset();
   packet_.reset();
   pending_.clear();
@@ -243,18 +299,34 @@ EncodeResult AvcodecEncoder::encode(const CpuPlanes& planes, const EncodeHints& 
   const ff::LogCapture log;
   try {
     set_frame_planes(planes);
-    apply_live_rate(hints);
     attach_damage(hints.damage);
-    const bool keyframe = hints.keyframe || next_picture_ == 0;
-    frame_->pts = next_picture_++;
-    frame_->pict_type = keyframe ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_NONE;
-    const AVFrame* input = surfaces_ ? surfaces_->upload(*frame_, log) : frame_.get();
-    pending_.push_back({hints.pts_us, keyframe});
-    ff::check(avcodec_send_frame(context_.get(), input), "encode", log);
-    return receive(log, true);
+    return submit(surfaces_ ? *surfaces_->upload(*frame_, log) : *frame_, hints, log);
   } catch (const Error& error) {
     return Failed{std::string(settings_.name) + ": " + error.what()};
   }
+}
+
+#if defined(_WIN32)
+EncodeResult AvcodecEncoder::encode_texture(const GpuPicture& picture, const EncodeHints& hints) {
+  if (!textures_) return Failed{"the encoder was not opened for textures"};
+  const ff::LogCapture log;
+  try {
+    return submit(*textures_->copy(picture, log), hints, log);
+  } catch (const Error& error) {
+    return Failed{std::string(settings_.name) + ": " + error.what()};
+  }
+}
+#endif
+
+EncodeResult AvcodecEncoder::submit(AVFrame& input, const EncodeHints& hints,
+                                    const ff::LogCapture& log) {
+  apply_live_rate(hints);
+  const bool keyframe = hints.keyframe || next_picture_ == 0;
+  input.pts = next_picture_++;
+  input.pict_type = keyframe ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_NONE;
+  pending_.push_back({hints.pts_us, keyframe});
+  ff::check(avcodec_send_frame(context_.get(), &input), "encode", log);
+  return receive(log, true);
 }
 
 // `wait`: some hardware encoders answer EAGAIN although the access unit is a moment away; asking
@@ -302,7 +374,7 @@ EncodeResult AvcodecEncoder::make_access_unit() {
     return Failed{std::string(settings_.name) + ": asked for a keyframe, got another picture"};
   }
   if (unit.keyframe) {
-    mend_access_unit(unit.data, ColourDescription{});
+    mend_access_unit(unit.data, colour_);
     if (!is_idr_access_unit(unit.data)) {
       return Failed{std::string(settings_.name) + ": a keyframe without SPS and PPS"};
     }

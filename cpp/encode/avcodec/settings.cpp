@@ -134,6 +134,7 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
      .wide_search = kX264Search},
     {.name = "h264_nvenc",
      .input = InputMemory::kBorrowed,
+     .textures = true,
      .formats_420 = kNv12,
      .formats_444 = kI444,
      .rate_update = UpdateResult::kKeyframe,

@@ -46,6 +46,7 @@ struct EncoderSettings {
   std::string_view name;  // libavcodec's
   bool hardware = true;
   InputMemory input = InputMemory::kCopied;
+  bool textures = false;  // takes D3D11 textures, BGRA, and converts them itself
   std::span<const PixelFormat> formats_420 = {};
   std::span<const PixelFormat> formats_444 = {};
   int gop_limit = INT_MAX;  // pictures; several drivers keep the GOP in 16 bits
@@ -61,6 +62,9 @@ struct EncoderSettings {
 
 [[nodiscard]] std::span<const EncoderSettings> all_encoder_settings();
 [[nodiscard]] const EncoderSettings* find_encoder_settings(std::string_view name);
+
+// What BGRA becomes where an encoder's own hardware converts it.
+inline constexpr int kTextureMatrix = 6;  // BT.601, of ISO/IEC 23091-2
 
 // What another bitrate costs with the linked libavcodec.
 [[nodiscard]] UpdateResult live_rate_cost(const EncoderSettings& settings);

@@ -59,12 +59,10 @@ class VaapiSurfaces {
   }
 
   // The surface that `picture` was copied to; valid until the next upload. Throws Error{kEncoder}.
-  [[nodiscard]] const AVFrame* upload(const AVFrame& picture, const ff::LogCapture& log) {
+  [[nodiscard]] AVFrame* upload(const AVFrame& picture, const ff::LogCapture& log) {
     av_frame_unref(surface_.get());
     ff::check(av_hwframe_get_buffer(pool_.get(), surface_.get(), 0), "surface", log);
     ff::check(av_hwframe_transfer_data(surface_.get(), &picture, 0), "upload", log);
-    surface_->pts = picture.pts;
-    surface_->pict_type = picture.pict_type;
     return surface_.get();
   }
 

@@ -12,9 +12,8 @@
 
 #include "base/clock.hpp"
 #include "capture/dxgi/texture_ring.hpp"
-#include "fake_sharing.hpp"
-#include "model_desktop.hpp"
 #include "patience.hpp"
+#include "texture_support.hpp"
 
 namespace kvm {
 namespace {
@@ -27,55 +26,6 @@ using Call = FakeSharing::Call;
 constexpr int kWidth = 141;  // of no whole number of tiles
 constexpr int kHeight = 83;
 constexpr Rect kAt{24, 10, kWidth, kHeight};  // of the desktop
-constexpr Rect kDesktop{0, 0, 200, 120};
-
-// A capture device with the desktop's picture on it, and a model of the same.
-struct Desk {
-  Desk() {
-    REQUIRE(D3D11CreateDevice(nullptr, D3D_DRIVER_TYPE_HARDWARE, nullptr,
-                              D3D11_CREATE_DEVICE_BGRA_SUPPORT, nullptr, 0, D3D11_SDK_VERSION,
-                              device.put(), nullptr, context.put()) == S_OK);
-    D3D11_TEXTURE2D_DESC facts{};
-    facts.Width = static_cast<UINT>(kDesktop.width);
-    facts.Height = static_cast<UINT>(kDesktop.height);
-    facts.MipLevels = facts.ArraySize = 1;
-    facts.Format = DXGI_FORMAT_B8G8R8A8_UNORM;
-    facts.SampleDesc.Count = 1;
-    facts.BindFlags = D3D11_BIND_RENDER_TARGET;
-    REQUIRE(device->CreateTexture2D(&facts, nullptr, picture.put()) == S_OK);
-    fill(*picture, model.picture(false));
-  }
-  std::unique_ptr<TextureRing> ring() {
-    return TextureRing::make(sharing, device, context, kWidth, kHeight, why);
-  }
-  // Draws, and says where: in the ring's pixels.
-  TileMap draw(const Rect& rect, unsigned seed) {
-    model.apply(Fill{rect, seed});
-    fill(*picture, model.picture(false));
-    TileMap changed(kWidth, kHeight);
-    changed.add({rect.x - kAt.x, rect.y - kAt.y, rect.width, rect.height});
-    return changed;
-  }
-  std::optional<Frame> publish(TextureRing& to, TileMap changed) {
-    return to.publish(*picture, kAt.x, kAt.y, changed);
-  }
-  std::vector<std::uint32_t> expected() const {
-    const auto whole = model.picture(false);
-    std::vector<std::uint32_t> part;
-    for (int y = kAt.y; y < kAt.bottom(); ++y) {
-      const auto row = whole.begin() + y * kDesktop.width;
-      part.insert(part.end(), row + kAt.x, row + kAt.right());
-    }
-    return part;
-  }
-
-  std::shared_ptr<FakeSharing> sharing = std::make_shared<FakeSharing>();
-  ComPtr<ID3D11Device> device;
-  ComPtr<ID3D11DeviceContext> context;
-  ComPtr<ID3D11Texture2D> picture;
-  ModelDesktop model{kDesktop.width, kDesktop.height, 1};
-  std::string why;
-};
 
 TileMap all_tiles() {
   TileMap all(kWidth, kHeight);
@@ -98,11 +48,6 @@ std::vector<std::uint32_t> read(const Frame& frame, const TileMap& tiles = all_t
   }
   for (auto& pixel : pixels) pixel &= 0x00ffffff;
   return pixels;
-}
-
-int references(ID3D11Device& device) {
-  device.AddRef();
-  return static_cast<int>(device.Release());
 }
 
 }  // namespace
@@ -142,7 +87,7 @@ TEST_CASE("rectangles cover the tiles, each once and nothing else") {
 
 TEST_CASE(
     "the encoder's device reads what the capture published, and only tiles that it asks for") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   const auto frame = desk.publish(*ring, TileMap(kWidth, kHeight));
@@ -171,7 +116,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a slot gets what changed since it was written, in whatever order slots become free") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   std::mt19937 random(3);
@@ -210,7 +155,7 @@ TEST_CASE("a slot gets what changed since it was written, in whatever order slot
 }
 
 TEST_CASE("only what is out of date is copied") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   for (int i = 0; i < 3; ++i) {  // every slot has the whole picture once
@@ -239,7 +184,7 @@ TEST_CASE("only what is out of date is copied") {
 }
 
 TEST_CASE("no free slot is a time to wait, and the capture never does") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   std::vector<Frame> held;
@@ -271,7 +216,7 @@ TEST_CASE("no free slot is a time to wait, and the capture never does") {
 }
 
 TEST_CASE("the second device is one for several threads, on the same adapter or none") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   const auto& encoder = ring->textures()->encoder();
@@ -285,7 +230,7 @@ TEST_CASE("the second device is one for several threads, on the same adapter or 
 }
 
 TEST_CASE("whatever fails while it is made is a reason, and nothing stays behind") {
-  Desk desk;
+  Desk desk(kAt);
   const int before = references(*desk.device);
   for (const Call call : {Call::kMakeDevice, Call::kAdapter, Call::kCreate, Call::kOpen}) {
     for (int after = 0; after < (call == Call::kCreate || call == Call::kOpen ? 3 : 1); ++after) {
@@ -320,7 +265,7 @@ TEST_CASE("whatever fails while it is made is a reason, and nothing stays behind
 }
 
 TEST_CASE("Windows' own sharing says so where it has none") {
-  Desk desk;  // Wine has no keyed mutexes; on Windows this works, and then reads right
+  Desk desk(kAt);  // Wine has no keyed mutexes; on Windows this works, and then reads right
   const auto ring = TextureRing::make(dxgi::system_texture_sharing(), desk.device, desk.context,
                                       kWidth, kHeight, desk.why);
   if (ring) {
@@ -341,7 +286,7 @@ TEST_CASE("a ring is lost once and for all, whichever side finds out and whateve
         CAPTURE(code);
         CAPTURE(static_cast<int>(call));
         CAPTURE(capture);
-        Desk desk;
+        Desk desk(kAt);
         const auto ring = desk.ring();
         REQUIRE(ring);
         const auto frame = desk.publish(*ring, all_tiles());
@@ -369,7 +314,7 @@ TEST_CASE("a ring is lost once and for all, whichever side finds out and whateve
 }
 
 TEST_CASE("an encoder that does not get a texture in time loses the ring, and says so") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   const auto frame = desk.publish(*ring, all_tiles());
@@ -387,7 +332,7 @@ TEST_CASE("an encoder that does not get a texture in time loses the ring, and sa
 }
 
 TEST_CASE("a texture of the encoder's own gets the picture, its last column and row repeated") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   const auto frame = desk.publish(*ring, all_tiles());
@@ -407,17 +352,7 @@ TEST_CASE("a texture of the encoder's own gets the picture, its last column and 
   ComPtr<ID3D11Texture2D> own;
   REQUIRE(ring->textures()->encoder().device->CreateTexture2D(&facts, nullptr, own.put()) == S_OK);
   REQUIRE(picture->copy_to(*own, 2, kCodedWidth, kCodedHeight));
-  const auto pixels = pixels_of(*own, 2);
-  const auto whole = desk.expected();
-  bool right = true;
-  for (int y = 0; y < kCodedHeight; ++y) {
-    for (int x = 0; x < kCodedWidth; ++x) {
-      const auto from = std::min(y, kHeight - 1) * kWidth + std::min(x, kWidth - 1);
-      right = right && pixels[static_cast<std::size_t>(y * kCodedWidth + x)] ==
-                           whole[static_cast<std::size_t>(from)];
-    }
-  }
-  CHECK(right);
+  CHECK(pixels_of(*own, 2) == desk.expected(kCodedWidth, kCodedHeight));
   desk.sharing->fail(Call::kAcquire, DXGI_ERROR_DEVICE_REMOVED);
   CHECK(!picture->copy_to(*own, 0, kCodedWidth, kCodedHeight));
   CHECK(ring->lost());
@@ -425,7 +360,7 @@ TEST_CASE("a texture of the encoder's own gets the picture, its last column and 
 
 // The fake itself: a test that it lets pass proves something.
 TEST_CASE("fake sharing: without the mutex there is garbage, and a wrong key waits") {
-  Desk desk;
+  Desk desk(kAt);
   const auto ring = desk.ring();
   REQUIRE(ring);
   auto frame = desk.publish(*ring, all_tiles());
