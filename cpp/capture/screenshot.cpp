@@ -19,7 +19,10 @@ Frame first_frame(FrameSource& source, const StreamConfig& config) {
     if (auto* frame = std::get_if<Frame>(&event)) return std::move(*frame);
     if (const auto* lost = std::get_if<SourceLost>(&event))
       throw Error(ErrorKind::kCapture, lost->reason);
-    if (std::holds_alternative<GeometryChanged>(event)) source.open(config);
+    if (std::holds_alternative<GeometryChanged>(event)) {
+      source.open(config);
+      if (const auto gpu = source.textures()) source.refuse_textures(*gpu);
+    }
   }
   throw Error(ErrorKind::kCapture, "the screen gave no picture within 5 s");
 }
@@ -31,6 +34,7 @@ Screenshot take_screenshot(const StreamConfig& config, std::shared_ptr<LogRing> 
   const std::unique_ptr<FrameSource> source = make_source(config, std::move(log));
   const TimeLimit limit(kPatienceNs, [&source] { source->cancel(); });
   source->open(config);
+  if (const auto gpu = source->textures()) source->refuse_textures(*gpu);
   const Frame frame = first_frame(*source, config);
   CpuPlanes planes = frame.planes();
   Screenshot shot;

@@ -1,3 +1,6 @@
+#include <cstdlib>
+#include <string_view>
+
 #include "base/error.hpp"
 #include "capture/dxgi/answer.hpp"
 #include "capture/dxgi/dxgi_source.hpp"
@@ -27,8 +30,14 @@ std::string refusal() {
 std::unique_ptr<FrameSource> make_source(const StreamConfig& config, std::shared_ptr<LogRing> log) {
   if (config.source == SourceKind::kPattern) return std::make_unique<PatternSource>();
   const auto memory = std::make_shared<AreaMemory>();
+  // No GPU has seen it yet: docs/tuning.md.
+  const char* const textures = std::getenv("KVMSTREAM_D3D11_TEXTURES");
+  auto sharing = textures != nullptr && std::string_view(textures) == "1"
+                     ? dxgi::system_texture_sharing()
+                     : nullptr;
   return std::make_unique<dxgi::FallbackSource>(
-      std::make_unique<dxgi::DxgiSource>(log, dxgi::system_duplicator(), memory),
+      std::make_unique<dxgi::DxgiSource>(log, dxgi::system_duplicator(), memory,
+                                         std::move(sharing)),
       std::make_unique<gdi::GdiSource>(log, memory), log);
 }
 

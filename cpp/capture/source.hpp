@@ -79,6 +79,10 @@ class FrameSource {
   virtual void cancel() { wake(); }
   // While this one is open, another one of the same screen may be refused in this process.
   [[nodiscard]] virtual bool exclusive() const { return false; }
+  // A GPU that pictures stay on, as open() has left it; null = all come in memory.
+  [[nodiscard]] virtual std::shared_ptr<GpuDevice> textures() const { return nullptr; }
+  // Nobody can use pictures on that GPU: they shall come in memory. From any thread.
+  virtual void refuse_textures(const GpuDevice& /*of*/) {}
   // Idempotent.
   virtual void close() = 0;
 };

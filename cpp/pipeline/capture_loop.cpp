@@ -37,7 +37,7 @@ void Pipeline::capture(std::promise<Outcome>& opened) {
     source->open(config_);
     const std::lock_guard lock(mutex_);
     source_ = source;
-    capture_name_ = source->description();
+    mirror_source();
     width_ = source->width();
     height_ = source->height();
   } catch (...) {
@@ -114,12 +114,17 @@ void Pipeline::publish(Frame frame) {
         frame.times.damaged = std::min(frame.times.damaged, slot_->frame.times.damaged);
       }
     }
-    slot_ = Captured{std::move(frame), epoch_, now_ns()};
+    slot_ = Captured{std::move(frame), epoch_, now_ns(), textures_};
     picture_wanted_ = false;
   }
   stats_.add_captured(replaced);
   work_.notify_one();
   pictures_.notify_all();
+}
+
+void Pipeline::mirror_source() {
+  capture_name_ = source_->description();
+  textures_ = source_->textures();
 }
 
 void Pipeline::publish(const CursorUpdate& cursor) {
@@ -148,7 +153,7 @@ bool Pipeline::reconfigure(Reconfigure& request) {
       config_.display = request.config.display;
       config_.region = request.config.region;
       source_ = fresh;
-      capture_name_ = fresh->description();
+      mirror_source();
       ++epoch_;
     }
     if (!closed_first) old->close();
@@ -172,7 +177,7 @@ bool Pipeline::take_back(FrameSource& source) {
   try {
     source.open(config);
     const std::lock_guard lock(mutex_);
-    capture_name_ = source.description();
+    mirror_source();
     return true;
   } catch (const Error& error) {
     return reopen(error.what());
@@ -193,7 +198,7 @@ bool Pipeline::reopen(const std::string& why) {
     try {
       source->open(config);
       const std::lock_guard lock(mutex_);
-      capture_name_ = source->description();
+      mirror_source();
       ++epoch_;
       return true;
     } catch (const Error& error) {

@@ -35,14 +35,17 @@ void Pipeline::encode_loop(std::promise<Outcome>& opened) {
   try {
     int width = 0;
     int height = 0;
+    std::shared_ptr<GpuDevice> textures;
     {
       const std::lock_guard lock(mutex_);
       width = width_;
       height = height_;
+      textures = textures_;
     }
-    stage_.prepare(width, height);
+    stage_.prepare(width, height, textures);
     const std::lock_guard lock(mutex_);
     mirror_stage();
+    if (textures && !stage_.takes_textures()) source_->refuse_textures(*textures);
   } catch (...) {
     opened.set_value(current_error(ErrorKind::kEncoder));
     return;
@@ -80,6 +83,7 @@ void Pipeline::encode_loop(std::promise<Outcome>& opened) {
       request.refine_step = ++refine_step_;
     }
     request.epoch = current_->epoch;
+    request.textures = current_->textures;
     const std::optional<RateSettings> rate = std::exchange(new_rate_, std::nullopt);
     lock.unlock();
 
@@ -96,7 +100,14 @@ void Pipeline::encode_loop(std::promise<Outcome>& opened) {
 
     lock.lock();
     mirror_stage();
+    // What is read back here costs more than what comes in memory.
+    if (current_->frame.on_gpu() != nullptr && !stage_.takes_textures())
+      source_->refuse_textures(*current_->frame.on_gpu()->device());
     after_encode(std::move(packet), work, current_->frame.damage.count());
+    if (stage_.picture_lost()) {
+      view_.reset();
+      current_.reset();
+    }
   }
 }
 

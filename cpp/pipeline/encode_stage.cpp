@@ -49,7 +49,9 @@ void EncodeStage::choose_size(int source_width, int source_height) {
   }
 }
 
-void EncodeStage::prepare(int source_width, int source_height) {
+void EncodeStage::prepare(int source_width, int source_height,
+                          std::shared_ptr<GpuDevice> textures) {
+  offered_ = std::move(textures);
   choose_size(source_width, source_height);
   open_encoder();
 }
@@ -62,6 +64,7 @@ void EncodeStage::open_encoder() {
   format_.height = (height_ + 1) & ~1;
   format_.bgra_width = width_;
   format_.bgra_height = height_;
+  format_.textures = scaler_ || textures_refused_ ? nullptr : offered_;
   std::vector<std::string> notes;
   encoder_ = ladder_.open(format_, config_, notes);
   for (const std::string& note : notes) {
@@ -75,30 +78,82 @@ void EncodeStage::open_encoder() {
              yuv_.height() != height_) {
     yuv_ = YuvPicture(format_.pixel_format, width_, height_);
   }
+  if (encoder_->takes_textures())
+    log_->add(LogLevel::kInfo, "encode", encoder_name() + " reads pictures on the GPU");
   convert_all_ = true;
   force_keyframe_ = true;
   ++generation_;
 }
 
-void EncodeStage::convert(const Frame& frame, bool whole) {
+bool EncodeStage::consider(const std::shared_ptr<GpuDevice>& textures) {
+  if (textures == offered_) return false;
+  offered_ = textures;
+  textures_refused_ = false;
+  return takes_textures() || (offered_ && !scaler_);
+}
+
+void EncodeStage::refuse_textures(const std::string& reason) {
+  const std::string note = encoder_name() + ": pictures take the way through memory: " + reason;
+  log_->add(LogLevel::kWarning, "encode", note);
+  notes_.push_back(note);
+  textures_refused_ = true;
+  open_encoder();
+}
+
+bool EncodeStage::bring_to_memory(const Frame& frame, bool whole) {
+  const GpuPicture* gpu = frame.on_gpu();
+  if (gpu == nullptr) {
+    from_gpu_.clear();
+    source_planes_ = frame.planes();
+    return true;
+  }
+  const auto row = static_cast<std::size_t>(frame.width) * 4;
+  const std::size_t size = row * static_cast<std::size_t>(frame.height);
+  TileMap tiles = frame.damage;
+  if (whole || from_gpu_.size() != size) tiles.set_all();
+  from_gpu_.resize(size);
+  source_planes_ = {};
+  source_planes_.data[0] = from_gpu_.data();
+  source_planes_.stride[0] = static_cast<std::ptrdiff_t>(row);
+  return gpu->read(tiles, source_planes_);
+}
+
+bool EncodeStage::convert(const Frame& frame, bool whole) {
   TileMap damage(frame.width, frame.height);
   if (whole) {
     damage.set_all();
   } else {
     damage = frame.damage;
   }
-  encode_damage_ = scaler_ ? scaler_->scale(frame.planes(), damage) : std::move(damage);
+  if (takes_textures()) {
+    encode_damage_ = std::move(damage);
+    return true;
+  }
+  if (!bring_to_memory(frame, whole)) return false;
+  encode_damage_ = scaler_ ? scaler_->scale(source_planes_, damage) : std::move(damage);
   if (format_.pixel_format != PixelFormat::kBgra)
-    convert_tiles(bgra_planes(frame), encode_damage_, yuv_);
+    convert_tiles(bgra_planes(), encode_damage_, yuv_);
+  return true;
 }
 
-const CpuPlanes& EncodeStage::bgra_planes(const Frame& frame) const {
-  return scaler_ ? scaler_->planes() : frame.planes();
+const CpuPlanes& EncodeStage::bgra_planes() const {
+  return scaler_ ? scaler_->planes() : source_planes_;
+}
+
+EncodeResult EncodeStage::encode_by(const Frame& frame, const EncodeHints& hints) {
+  if (takes_textures()) return encoder_->encode_texture(*frame.on_gpu(), hints);
+  return encoder_->encode(
+      format_.pixel_format == PixelFormat::kBgra ? bgra_planes() : yuv_.planes(), hints);
 }
 
 std::optional<Packet> EncodeStage::encode(const Frame& frame, const Request& request) {
+  picture_lost_ = false;
+  const bool other_gpu = consider(request.textures);
   if (frame.width != source_width_ || frame.height != source_height_) {
     choose_size(frame.width, frame.height);
+    open_encoder();
+    epoch_ = request.epoch;
+  } else if (other_gpu) {
     open_encoder();
     epoch_ = request.epoch;
   } else if (request.epoch != epoch_) {
@@ -109,11 +164,16 @@ std::optional<Packet> EncodeStage::encode(const Frame& frame, const Request& req
     force_keyframe_ = true;
     convert_all_ = true;
   }
+  if (takes_textures() && (frame.on_gpu() == nullptr || frame.on_gpu()->device() != offered_))
+    refuse_textures("the capture gives them there");
   while (true) {
     FrameTimes times = frame.times;
     const bool whole = std::exchange(convert_all_, false);
     if (whole || request.fresh) {
-      convert(frame, whole);
+      if (!convert(frame, whole)) {
+        picture_lost_ = convert_all_ = force_keyframe_ = true;
+        return std::nullopt;
+      }
     } else {
       encode_damage_.clear();
     }
@@ -129,9 +189,7 @@ std::optional<Packet> EncodeStage::encode(const Frame& frame, const Request& req
     last_pts_us_ = hints.pts_us;
     inside_.push_back({hints.pts_us, times.converted, times, request.refine_step > 0});
 
-    const CpuPlanes& planes =
-        format_.pixel_format == PixelFormat::kBgra ? bgra_planes(frame) : yuv_.planes();
-    EncodeResult result = encoder_->encode(planes, hints);
+    EncodeResult result = encode_by(frame, hints);
     if (auto* unit = std::get_if<AccessUnit>(&result)) {
       force_keyframe_ = false;
       return make_packet(std::move(*unit));
@@ -151,6 +209,10 @@ std::optional<Packet> EncodeStage::encode(const Frame& frame, const Request& req
 }
 
 void EncodeStage::give_up_on_encoder(const std::string& reason) {
+  if (takes_textures()) {  // the same encoder may well go on with pictures from memory
+    refuse_textures(reason);
+    return;
+  }
   const std::string name = encoder_name();
   log_->add(LogLevel::kWarning, "encode", name + " failed: " + reason + "; rebuilding");
   notes_.push_back(name + ": " + reason);

@@ -218,7 +218,7 @@ std::optional<CursorState> Pipeline::next_cursor(std::uint64_t after, std::int64
 }
 
 Pipeline::View Pipeline::view_of(const Frame& frame) {
-  return {frame.planes(), frame.width, frame.height, frame.lease};
+  return {frame.picture, frame.width, frame.height, frame.lease};
 }
 
 std::vector<std::uint8_t> Pipeline::thumbnail(int max_width) {
@@ -244,7 +244,17 @@ std::vector<std::uint8_t> Pipeline::thumbnail(int max_width) {
       return {};
     }
   }
-  return encode_jpeg(view.planes, view.width, view.height, max_width);
+  if (const auto* planes = std::get_if<CpuPlanes>(&view.picture))
+    return encode_jpeg(*planes, view.width, view.height, max_width);
+  const auto row = static_cast<std::size_t>(view.width) * 4;
+  std::vector<std::uint8_t> pixels(row * static_cast<std::size_t>(view.height));
+  CpuPlanes planes;
+  planes.data[0] = pixels.data();
+  planes.stride[0] = static_cast<std::ptrdiff_t>(row);
+  TileMap all(view.width, view.height);
+  all.set_all();
+  if (!std::get<std::shared_ptr<GpuPicture>>(view.picture)->read(all, planes)) return {};
+  return encode_jpeg(planes, view.width, view.height, max_width);
 }
 
 bool Pipeline::any_credit_locked() const {

@@ -91,10 +91,11 @@ class Pipeline {
     Frame frame;
     std::uint64_t epoch = 0;
     std::int64_t published_ns = 0;
+    std::shared_ptr<GpuDevice> textures = {};  // the source's, of that epoch
   };
   // The picture that thumbnails are made of; shares the lease.
   struct View {
-    CpuPlanes planes;
+    Picture picture;
     int width = 0;
     int height = 0;
     FrameLease lease;
@@ -110,6 +111,7 @@ class Pipeline {
   void capture(std::promise<Outcome>& opened);
   void publish(Frame frame);
   void publish(const CursorUpdate& cursor);
+  void mirror_source();  // mutex_ held: what source_ has been opened as
   // These: false when the stream has ended.
   [[nodiscard]] bool reconfigure(Reconfigure& request);
   [[nodiscard]] bool take_back(FrameSource& source);
@@ -158,6 +160,7 @@ class Pipeline {
   std::uint32_t generation_ = 0;
   int width_ = 0;
   int height_ = 0;
+  std::shared_ptr<GpuDevice> textures_;  // of source_, as it was opened last
   std::shared_ptr<FrameSource>
       source_;  // replaced by the capture thread under mutex_; wake() from any thread
 

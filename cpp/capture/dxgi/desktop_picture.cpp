@@ -100,7 +100,7 @@ bool DesktopPicture::apply(const DXGI_OUTDUPL_FRAME_INFO& info, IDXGIOutputDupli
                            ID3D11Texture2D* surface, SurfaceReader& reader, TileMap& damage) {
   if (!read_metadata(info, duplication, reader.rotation())) return replace(surface, reader, damage);
   // What a move takes has to be there.
-  const bool in_place = behind_.empty() && can_move_all();
+  const bool in_place = !reader.on_gpu() && behind_.empty() && can_move_all();
   for (const Moved& moved : moves_) {
     damaged(moved.to, damage);
     const Rect to = intersect(moved.to, area_);
@@ -114,7 +114,10 @@ bool DesktopPicture::apply(const DXGI_OUTDUPL_FRAME_INFO& info, IDXGIOutputDupli
     damaged(rect, damage);
     fall_behind(rect);
   }
-  return behind_.size() <= kMostBehind || catch_up(reader);
+  if (behind_.size() <= kMostBehind) return true;
+  if (!reader.on_gpu()) return catch_up(reader);
+  behind_.assign(1, area_);  // nobody may ever want it in memory
+  return true;
 }
 
 void DesktopPicture::fall_behind(const Rect& rect) {

@@ -28,6 +28,9 @@ constexpr std::int64_t kGiveUpNs = 10 * kNsPerSec;
 constexpr std::int64_t kIdleNs = 300 * kNsPerMs;
 constexpr std::int64_t kIdleBlackNs = kNsPerSec;
 constexpr std::int64_t kSettleEveryNs = 100 * kNsPerMs;  // it looks at every pixel
+// From a duplication that is lost to the first picture of the next one; after that what was in the
+// last one is shown from memory.
+constexpr std::int64_t kTextureNs = kNsPerSec;
 constexpr int kOpenAttempts = 3;
 constexpr std::int64_t kOpenRetryNs = 30 * kNsPerMs;
 
@@ -74,20 +77,65 @@ void DxgiSource::open(const StreamConfig& config) {
     throw Error(ErrorKind::kCapture,
                 "monitor " + monitor_ + " cannot be duplicated: " + describe_answer(answer));
   }
+  begin_textures();
+  if (!ring_) make_pool();
+  picture_ = DesktopPicture(area_);
+  damage_ = TileMap(area_.width, area_.height);
+  memory_->streaming = true;
+}
+
+void DxgiSource::make_pool() {
   const auto picture =
       static_cast<std::size_t>(area_.width) * static_cast<std::size_t>(area_.height) * 4;
   auto memory = std::make_shared<std::vector<std::uint8_t>>(picture * FramePool::kBuffers);
   std::uint8_t* pixels = memory->data();
   pool_.emplace(area_.width, area_.height, pixels, std::move(memory));
-  picture_ = DesktopPicture(area_);
-  damage_ = TileMap(area_.width, area_.height);
-  memory_->streaming = true;
+}
+
+void DxgiSource::begin_textures() {
+  refused_ = nullptr;
+  if (!sharing_ || !suits_textures()) return;
+  std::string why;
+  ring_ = TextureRing::make(sharing_, held_.device, held_.context, area_.width, area_.height, why);
+  if (ring_) {
+    reader_.emplace(held_, true);
+  } else {
+    log_->add(LogLevel::kWarning, "capture.dxgi", "pictures take the way through memory: " + why);
+  }
+}
+
+void DxgiSource::end_textures() {
+  if (ring_->lost()) {
+    log_->add(LogLevel::kWarning, "capture.dxgi",
+              "pictures take the way through memory from now on: " + ring_->why_lost());
+  }
+  if (reader_ && !(reader_->leave_gpu() && picture_.catch_up(*reader_))) {
+    has_picture_ = false;  // what is in memory is as old as the ring
+    begin_anew(DXGI_ERROR_DEVICE_REMOVED);
+  }
+  ring_.reset();
+  make_pool();
+  damage_.set_all();
+  note_damage(now_ns());
+}
+
+// Null while there is none that is whole and was presented.
+ID3D11Texture2D* DxgiSource::texture_to_publish() {
+  if (reader_ && !reader_->on_gpu()) {
+    ring_->textures()->lose("the desktop's picture is not BGRA8");
+  } else if (reader_ && !fresh_) {
+    return reader_->texture();
+  } else if (now_ns() - damaged_ns_ >= kTextureNs) {
+    ring_->textures()->lose("the desktop gives no new picture, and the last one is in memory");
+  }
+  return nullptr;
 }
 
 void DxgiSource::close() {
   picture_ = {};
   detach();
   pool_.reset();
+  ring_.reset();
   pointer_ = {};
   has_picture_ = pointer_news_ = secure_desktop_ = protected_told_ = false;
   next_check_ns_ = next_attach_ns_ = pause_ns_ = failing_since_ns_ = damaged_ns_ = 0;
@@ -99,7 +147,9 @@ HRESULT DxgiSource::attach() {
   const HRESULT answer = duplicator_->duplicate(monitor_, found);
   if (answer != S_OK) return answer;
   held_ = std::move(found);
-  reader_.emplace(held_);
+  if (ring_ && (!suits_textures() || !ring_->is_on(held_.device)))
+    ring_->textures()->lose("the desktop is shown by another device, or in another way");
+  reader_.emplace(held_, ring_ != nullptr);
   fresh_ = true;
   attached_ns_ = now_ns();
   next_settle_ns_ = attached_ns_ + kIdleNs;
@@ -109,7 +159,7 @@ HRESULT DxgiSource::attach() {
 void DxgiSource::detach() {
   release_frame();
   // The last picture may have to stay for long. A device that is gone leaves it as it was.
-  if (reader_) static_cast<void>(picture_.catch_up(*reader_));
+  if (reader_ && !picture_.catch_up(*reader_) && ring_) has_picture_ = false;
   reader_.reset();
   held_ = {};
   fresh_ = fetched_ = false;
@@ -133,6 +183,7 @@ void DxgiSource::release_frame() {
 SourceEvent DxgiSource::wait(std::int64_t not_before_ns, std::int64_t deadline_ns) {
   for (bool looked = false;; looked = true) {
     const std::int64_t now = now_ns();
+    if (ring_ && (ring_->lost() || refused_ == ring_->textures().get())) end_textures();
     if (auto event = check_outputs(now)) return std::move(*event);
     if (auto event = check_failing(now)) return std::move(*event);
     if (std::exchange(pointer_news_, false)) return pointer_.metadata(area_);
@@ -300,6 +351,24 @@ void DxgiSource::note_damage(std::int64_t when_ns) {
 }
 
 std::optional<Frame> DxgiSource::publish() {
+  const std::int64_t damaged = damaged_ns_;
+  std::optional<Frame> frame;
+  if (!ring_) {
+    frame = publish_in_memory();
+  } else if (ID3D11Texture2D* const texture = texture_to_publish()) {
+    frame = ring_->publish(*texture, area_.x, area_.y, damage_);
+    if (frame) {
+      damage_ = TileMap(area_.width, area_.height);
+      damaged_ns_ = 0;
+    }
+  }
+  if (!frame) return std::nullopt;
+  frame->times.damaged = damaged;
+  frame->times.captured = now_ns();
+  return frame;
+}
+
+std::optional<Frame> DxgiSource::publish_in_memory() {
   FramePool::Buffer* buffer = pool_->free_buffer();
   if (buffer == nullptr) return std::nullopt;
   if (reader_ && !picture_.catch_up(*reader_)) {
@@ -313,17 +382,14 @@ std::optional<Frame> DxgiSource::publish() {
   copy_tiles(picture_.planes(), buffer->planes, wanted);
   if (draws) pointer_.draw(buffer->planes, area_);
   TileMap changed = std::exchange(damage_, TileMap(area_.width, area_.height));
-  const std::int64_t damaged = std::exchange(damaged_ns_, 0);
+  damaged_ns_ = 0;
   if (pool_->newest() == nullptr) {
     changed.set_all();
   } else {
     trim_equal_tiles(pool_->newest()->planes, buffer->planes, changed);
     if (!changed.any()) return std::nullopt;
   }
-  Frame frame = pool_->publish(*buffer, std::move(changed));
-  frame.times.damaged = damaged;
-  frame.times.captured = now_ns();
-  return frame;
+  return pool_->publish(*buffer, std::move(changed));
 }
 
 }  // namespace kvm::dxgi

@@ -2,6 +2,7 @@
 // out each new picture together with what moved and what is new in it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "capture/dxgi/desktop_picture.hpp"
 #include "capture/dxgi/duplicator.hpp"
 #include "capture/dxgi/pointer.hpp"
+#include "capture/dxgi/texture_ring.hpp"
 #include "capture/frame_pool.hpp"
 #include "capture/source.hpp"
 
@@ -20,9 +22,14 @@ namespace kvm::dxgi {
 
 class DxgiSource final : public FrameSource {
  public:
+  // With `sharing` pictures stay on the GPU where they can.
   DxgiSource(std::shared_ptr<LogRing> log, std::unique_ptr<Duplicator> duplicator,
-             std::shared_ptr<AreaMemory> memory = std::make_shared<AreaMemory>())
-      : log_(std::move(log)), duplicator_(std::move(duplicator)), memory_(std::move(memory)) {}
+             std::shared_ptr<AreaMemory> memory = std::make_shared<AreaMemory>(),
+             std::shared_ptr<TextureSharing> sharing = nullptr)
+      : log_(std::move(log)),
+        duplicator_(std::move(duplicator)),
+        memory_(std::move(memory)),
+        sharing_(std::move(sharing)) {}
   ~DxgiSource() override { DxgiSource::close(); }
 
   [[nodiscard]] std::string description() const override;
@@ -33,6 +40,10 @@ class DxgiSource final : public FrameSource {
   void wake() override { wake_.set(); }
   // Windows lets a process duplicate an output once.
   [[nodiscard]] bool exclusive() const override { return true; }
+  [[nodiscard]] std::shared_ptr<GpuDevice> textures() const override {
+    return ring_ ? ring_->textures() : nullptr;
+  }
+  void refuse_textures(const GpuDevice& of) override { refused_ = &of; }
   void close() override;
 
  private:
@@ -68,10 +79,22 @@ class DxgiSource final : public FrameSource {
   void take_pointer(const DXGI_OUTDUPL_FRAME_INFO& info);
   void note_damage(std::int64_t when_ns);
   [[nodiscard]] std::optional<Frame> publish();
+  [[nodiscard]] std::optional<Frame> publish_in_memory();
+  // Only a surface that is upright, BGRA8 and without a pointer to be drawn on it can be copied.
+  [[nodiscard]] bool suits_textures() const noexcept {
+    return config_.cursor != CursorMode::kEmbedded && !held_.output.hdr &&
+           held_.output.rotation <= DXGI_MODE_ROTATION_IDENTITY;
+  }
+  [[nodiscard]] ID3D11Texture2D* texture_to_publish();
+  void begin_textures();
+  // With the next picture, which is a whole one, until the source is opened again.
+  void end_textures();
+  void make_pool();
 
   std::shared_ptr<LogRing> log_;
   std::unique_ptr<Duplicator> duplicator_;
   std::shared_ptr<AreaMemory> memory_;
+  std::shared_ptr<TextureSharing> sharing_;  // null: not wanted
   WakeEvent wake_;
   StreamConfig config_;
   std::string monitor_;  // its id
@@ -94,6 +117,8 @@ class DxgiSource final : public FrameSource {
   TileMap damage_;             // of the picture and of a drawn pointer, since the last frame
   std::int64_t damaged_ns_ = 0;
   std::optional<FramePool> pool_;
+  std::unique_ptr<TextureRing> ring_;               // in place of pool_
+  std::atomic<const GpuDevice*> refused_{nullptr};  // compared, never used
 
   std::int64_t rest_until_ns_ = 0;
   std::int64_t next_check_ns_ = 0;     // of the outputs

@@ -48,6 +48,8 @@ class FallbackSource final : public FrameSource {
   [[nodiscard]] bool exclusive() const override {
     return on_second_ && !trying_ ? second_->exclusive() : first_->exclusive();
   }
+  [[nodiscard]] std::shared_ptr<GpuDevice> textures() const override { return active().textures(); }
+  void refuse_textures(const GpuDevice& of) override { first_->refuse_textures(of); }
   void close() override;
 
  private:

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "capture/dxgi/shared_textures.hpp"
+
 namespace kvm::dxgi {
 namespace {
 
@@ -38,9 +40,10 @@ class Mapped {
 
 }  // namespace
 
-SurfaceReader::SurfaceReader(const Duplicated& from)
+SurfaceReader::SurfaceReader(const Duplicated& from, bool on_gpu)
     : device_(from.device),
       context_(from.context),
+      on_gpu_(on_gpu),
       rotation_(from.output.rotation, from.output.monitor.bounds.width,
                 from.output.monitor.bounds.height),
       sdr_white_nits_(from.output.sdr_white_nits) {}
@@ -50,21 +53,53 @@ bool SurfaceReader::prepare(const D3D11_TEXTURE2D_DESC& surface) {
   if (surface.Width != static_cast<UINT>(size.width) ||
       surface.Height != static_cast<UINT>(size.height))
     return false;
-  if (staging_) return surface.Format == format_;  // what was fetched has to stay
-  D3D11_TEXTURE2D_DESC wanted = surface;
-  wanted.MipLevels = wanted.ArraySize = 1;
-  wanted.SampleDesc = {1, 0};
-  wanted.Usage = D3D11_USAGE_STAGING;
-  wanted.BindFlags = 0;
-  wanted.MiscFlags = 0;
-  wanted.CPUAccessFlags = D3D11_CPU_ACCESS_READ;
+  if (kept_ || staging_) return surface.Format == format_;  // what was fetched has to stay
   format_ = surface.Format;
   if (format_ == DXGI_FORMAT_R16G16B16A16_FLOAT) {
     tone_map_.emplace(sdr_white_nits_);
   } else if (format_ != DXGI_FORMAT_B8G8R8A8_UNORM) {
     return false;  // neither was asked for
   }
+  on_gpu_ = on_gpu_ && format_ == DXGI_FORMAT_B8G8R8A8_UNORM;  // that is what encoders take
+  if (!on_gpu_) return make_staging();
+  D3D11_TEXTURE2D_DESC wanted = surface;
+  wanted.MipLevels = wanted.ArraySize = 1;
+  wanted.SampleDesc = {1, 0};
+  wanted.Usage = D3D11_USAGE_DEFAULT;
+  wanted.BindFlags = D3D11_BIND_SHADER_RESOURCE;
+  wanted.MiscFlags = wanted.CPUAccessFlags = 0;
+  return device_->CreateTexture2D(&wanted, nullptr, kept_.put()) == S_OK;
+}
+
+bool SurfaceReader::make_staging() {
+  const Rect size = rotation_.surface();
+  D3D11_TEXTURE2D_DESC wanted{};
+  wanted.Width = static_cast<UINT>(size.width);
+  wanted.Height = static_cast<UINT>(size.height);
+  wanted.MipLevels = wanted.ArraySize = 1;
+  wanted.Format = format_;
+  wanted.SampleDesc = {1, 0};
+  wanted.Usage = D3D11_USAGE_STAGING;
+  wanted.CPUAccessFlags = D3D11_CPU_ACCESS_READ;
   return device_->CreateTexture2D(&wanted, nullptr, staging_.put()) == S_OK;
+}
+
+void SurfaceReader::copy_to_staging(std::span<const Rect> upright) {
+  if (!kept_ || (!staging_ && !make_staging())) return;
+  for (const Rect& rect : upright) {
+    const Rect on = rotation_.to_surface(rect);
+    copy_rect(*context_, *kept_, on, *staging_, 0, on.x, on.y);
+  }
+}
+
+bool SurfaceReader::leave_gpu() {
+  if (kept_) {
+    if (!staging_ && !make_staging()) return false;
+    context_->CopyResource(staging_.get(), kept_.get());
+    kept_.reset();
+  }
+  on_gpu_ = false;
+  return true;
 }
 
 bool SurfaceReader::fetch(ID3D11Texture2D* surface, std::span<const Rect> rects) {
@@ -73,15 +108,14 @@ bool SurfaceReader::fetch(ID3D11Texture2D* surface, std::span<const Rect> rects)
   if (!prepare(facts)) return false;
   for (const Rect& rect : rects) {
     const Rect on = rotation_.to_surface(rect);
-    const D3D11_BOX box{static_cast<UINT>(on.x),       static_cast<UINT>(on.y),        0,
-                        static_cast<UINT>(on.right()), static_cast<UINT>(on.bottom()), 1};
-    context_->CopySubresourceRegion(staging_.get(), 0, box.left, box.top, 0, surface, 0, &box);
+    copy_rect(*context_, *surface, on, on_gpu_ ? *kept_ : *staging_, 0, on.x, on.y);
   }
   return true;
 }
 
 bool SurfaceReader::read(std::span<const Rect> rects, const CpuPlanes& picture, int origin_x,
                          int origin_y) {
+  copy_to_staging(rects);
   const Mapped map(context_.get(), staging_.get());
   if (!map) return false;
   const std::ptrdiff_t pixel = tone_map_ ? kHalvesBytes : kBgraBytes;
@@ -113,6 +147,7 @@ bool SurfaceReader::read(std::span<const Rect> rects, const CpuPlanes& picture, 
 }
 
 std::optional<bool> SurfaceReader::is_black(const Rect& rect) {
+  copy_to_staging({&rect, 1});
   const Mapped map(context_.get(), staging_.get());
   if (!map) return std::nullopt;
   const std::ptrdiff_t pixel = tone_map_ ? kHalvesBytes : kBgraBytes;

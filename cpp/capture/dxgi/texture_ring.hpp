@@ -30,6 +30,9 @@ class TextureRing {
   [[nodiscard]] std::optional<Frame> publish(ID3D11Texture2D& picture, int x, int y,
                                              TileMap& changed);
 
+  [[nodiscard]] bool is_on(const ComPtr<ID3D11Device>& device) const noexcept {
+    return device.get() == device_.get();
+  }
   // For ever. The slots, and what is in them, are not to be trusted then.
   [[nodiscard]] bool lost() const noexcept { return textures_->lost(); }
   [[nodiscard]] std::string why_lost() const { return textures_->why_lost(); }

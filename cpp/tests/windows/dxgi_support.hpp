@@ -72,8 +72,13 @@ class Viewer {
       damage = TileMap(width, height);
     damage.merge(changed);
     TileMap strays(width, height);
+    const std::optional<CpuPlanes> planes = planes_of(frame);
+    if (!planes) {
+      ++unreadable;
+      return;
+    }
     for (int y = 0; y < height; ++y) {
-      const std::uint8_t* row = frame.planes().data[0] + y * frame.planes().stride[0];
+      const std::uint8_t* row = planes->data[0] + y * planes->stride[0];
       for (int x = 0; x < width; ++x) {
         const std::uint8_t* p = row + x * 4;
         const std::uint32_t now = p[0] | std::uint32_t{p[1]} << 8 | std::uint32_t{p[2]} << 16;
@@ -89,7 +94,7 @@ class Viewer {
     undamaged_changes += static_cast<int>(strays.count());
   }
   void forget() {
-    frames = cursors = 0;
+    frames = on_gpu = cursors = 0;
     damage.clear();
   }
 
@@ -97,6 +102,8 @@ class Viewer {
   [[nodiscard]] int opened() const { return opened_; }
 
   int frames = 0;
+  int on_gpu = 0;      // of them
+  int unreadable = 0;  // of these: lost
   int cursors = 0;
   TileMap damage;             // of all frames since forget()
   int undamaged_changes = 0;  // tiles that changed without being named
@@ -107,8 +114,23 @@ class Viewer {
   int height = 0;
 
  private:
+  // Nothing when it is on a GPU and cannot be read any more.
+  std::optional<CpuPlanes> planes_of(const Frame& frame) {
+    if (frame.on_gpu() == nullptr) return frame.planes();
+    ++on_gpu;
+    const auto row = static_cast<std::size_t>(frame.width) * 4;
+    read_.assign(row * static_cast<std::size_t>(frame.height), 0);
+    CpuPlanes planes;
+    planes.data[0] = read_.data();
+    planes.stride[0] = static_cast<std::ptrdiff_t>(row);
+    TileMap all(frame.width, frame.height);
+    all.set_all();
+    return frame.on_gpu()->read(all, planes) ? std::optional(planes) : std::nullopt;
+  }
+
   FrameSource& source_;
   StreamConfig config_;
+  std::vector<std::uint8_t> read_;
   std::vector<std::uint32_t> pixels_;
   int opened_ = 0;
 };
@@ -141,11 +163,13 @@ inline std::vector<std::uint32_t> cut(const std::vector<std::uint32_t>& pixels, 
 class Stage {
  public:
   explicit Stage(const Mode& mode = {}, CursorMode cursor = CursorMode::kHidden,
-                 Start start = Start::kPicture, std::optional<Rect> region = {})
+                 Start start = Start::kPicture, std::optional<Rect> region = {},
+                 std::shared_ptr<dxgi::TextureSharing> sharing = nullptr)
       : output_mode(mode),
         output(desktop->add("A", mode, 1)),
         model(mode.bounds.width, mode.bounds.height, 1),
-        source(log, std::make_unique<FakeDuplicator>(desktop)),
+        source(log, std::make_unique<FakeDuplicator>(desktop), std::make_shared<AreaMemory>(),
+               std::move(sharing)),
         config(make_config(cursor, region)),
         viewer(source, config) {
     output.start_with(start);
