@@ -61,6 +61,7 @@ export PKG_CONFIG_LIBDIR="$folder/headers/usr/share/pkgconfig:$folder/headers/us
     --disable-x86asm --disable-avformat --disable-avdevice --disable-avfilter --disable-swresample --disable-swscale \
     --enable-w32threads --enable-d3d11va --enable-ffnvcodec --enable-nvenc --enable-mediafoundation \
     --enable-encoder=h264_nvenc,h264_mf &&
-    make -j"$JOBS" install
+    make -j"$JOBS" install &&
+    cp -r "$folder/headers/usr/include/ffnvcodec" "$prefix/include/" # for a driver of the tests' own
 } >log 2>&1 || die "FFmpeg does not build for Windows:" "$(tail -n 15 log)"
 echo "$want" >"$prefix/made-from"

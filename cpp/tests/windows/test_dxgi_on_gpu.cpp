@@ -205,6 +205,24 @@ TEST_CASE("damage that a secure desktop interrupts is shown within two seconds, 
   CHECK(stage.settles());
 }
 
+TEST_CASE("what a new duplication begins with, black and never presented, is not copied") {
+  GpuStage gpu({}, CursorMode::kMetadata);
+  Stage& stage = gpu.stage;
+  stage.begin();
+  gpu.draw();
+  static_cast<void>(stage.source.wait(INT64_MAX, now_ns() + 100 * kNsPerMs));  // still to be shown
+  stage.output.start_with(Start::kBlack);
+  stage.output.lose(DXGI_ERROR_ACCESS_LOST);
+  static_cast<void>(stage.source.wait(INT64_MAX, now_ns() + 200 * kNsPerMs));
+  stage.viewer.forget();
+  const std::int64_t until = now_ns() + 300 * kNsPerMs;
+  while (now_ns() < until) stage.viewer.look(20 * kNsPerMs);
+  CHECK((stage.viewer.frames == 0 || difference(stage.viewer.pixels(), stage.expected()) == 0));
+  gpu.draw();
+  CHECK(stage.settles());
+  CHECK(stage.viewer.undamaged_changes == 0);
+}
+
 TEST_CASE("another device shows the desktop: from memory, whole") {
   GpuStage gpu;
   Stage& stage = gpu.stage;
