@@ -46,7 +46,7 @@ struct Blocks4 {
   return p.vector(p_block) == q.vector(q_block) ? 0 : 1;
 }
 
-// `left`, `top`: null outside the slice.
+// 8.7.2.1. `left`, `top`: null outside the slice.
 [[nodiscard]] MacroblockStrengths strengths_of(const State& here, const State* left,
                                                const State* top) noexcept {
   constexpr BoundaryStrengths kInside{3, 3, 3, 3};

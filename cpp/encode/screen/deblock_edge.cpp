@@ -155,7 +155,8 @@ HWY_INLINE bool filter(std::uint8_t* p3, std::ptrdiff_t stride, const EdgeStreng
 
     if constexpr (kStrongest) {
       const auto two = hn::Set(words, std::int16_t{2});
-      const auto far = [&](auto one, auto same, auto other) {  // (8-488), (8-495)
+      // 8.7.2.4; what is flat and near changes more, below.
+      const auto far = [&](auto one, auto same, auto other) {
         return hn::ShiftRight<2>(hn::Add(hn::Add(hn::Add(one, one), same), hn::Add(other, two)));
       };
       auto new_p0 = far(p1, p0, q1);
