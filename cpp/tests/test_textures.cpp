@@ -30,6 +30,7 @@ class Gpu final : public GpuDevice {
  public:
   std::atomic<bool> lost{false};
   std::atomic<int> reads{0};
+  std::atomic<int> failed_reads{0};
   std::atomic<std::size_t> tiles_read{0};
 };
 
@@ -41,7 +42,10 @@ class GpuFake final : public GpuPicture {
     return device_;
   }
   [[nodiscard]] bool read(const TileMap& tiles, const CpuPlanes& to) const override {
-    if (gpu_->lost) return false;
+    if (gpu_->lost) {
+      ++gpu_->failed_reads;
+      return false;
+    }
     ++gpu_->reads;
     gpu_->tiles_read = tiles.count();
     for (int y = 0; y < kHeight; ++y) {
@@ -450,6 +454,7 @@ TEST_CASE(
   CHECK(stream.control->textures - before <= 1);
   CHECK(stream.control->planes == 0);
   CHECK(stream.control->opens <= 2);
+  CHECK(stream.script.gpu->failed_reads == 1);
   stream.script.silent = false;
   stream.script.draw();
   PacketPtr packet = stream.take();

@@ -143,8 +143,11 @@ TEST_CASE("textures that nobody can use: the next picture is a whole one, from m
   GpuStage gpu;
   Stage& stage = gpu.stage;
   stage.begin();
-  for (int i = 0; i < 300; ++i) gpu.draw();  // more rectangles than are kept
-  REQUIRE(stage.settles());
+  for (int row = 0; row < 15; ++row) {  // 300 rectangles, which is more than are kept
+    for (int col = 0; col < 20; ++col)
+      stage.compose({Fill{{col * 12, row * 10, 6, 6}, ++gpu.seed}});
+    REQUIRE(stage.settles());
+  }
   const auto device = stage.source.textures();
   REQUIRE(device);
   const GpuDevice another;
