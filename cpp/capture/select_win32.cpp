@@ -1,6 +1,3 @@
-#include <cstdlib>
-#include <string_view>
-
 #include "base/error.hpp"
 #include "capture/dxgi/answer.hpp"
 #include "capture/dxgi/dxgi_source.hpp"
@@ -25,16 +22,18 @@ std::string refusal() {
   return answer == S_OK || answer == E_INVALIDARG ? "" : dxgi::describe_answer(answer);
 }
 
+// Off unless it is asked for, as no GPU has seen it yet: docs/tuning.md.
+bool wants_textures() {
+  wchar_t value[2] = {};
+  return GetEnvironmentVariableW(L"KVMSTREAM_D3D11_TEXTURES", value, 2) == 1 && value[0] == L'1';
+}
+
 }  // namespace
 
 std::unique_ptr<FrameSource> make_source(const StreamConfig& config, std::shared_ptr<LogRing> log) {
   if (config.source == SourceKind::kPattern) return std::make_unique<PatternSource>();
   const auto memory = std::make_shared<AreaMemory>();
-  // No GPU has seen it yet: docs/tuning.md.
-  const char* const textures = std::getenv("KVMSTREAM_D3D11_TEXTURES");
-  auto sharing = textures != nullptr && std::string_view(textures) == "1"
-                     ? dxgi::system_texture_sharing()
-                     : nullptr;
+  auto sharing = wants_textures() ? dxgi::system_texture_sharing() : nullptr;
   return std::make_unique<dxgi::FallbackSource>(
       std::make_unique<dxgi::DxgiSource>(log, dxgi::system_duplicator(), memory,
                                          std::move(sharing)),
