@@ -9,6 +9,8 @@ KVMSTREAM_REQUIRE_NATIVE=1
     While installing: a native core that does not build is an error instead of a reason to install the fallback.
 KVMSTREAM_PURE=1
     While installing: do not build the native core.
+KVMSTREAM_D3D11_TEXTURES=1
+    On Windows: pictures stay on the GPU from Desktop Duplication to NVENC; docs/tuning.md says when. The core reads it.
 KVMSTREAM_TOKEN
     The API token that connect() shows to a hub unless it is given another one, or a user.
 
