@@ -37,6 +37,9 @@ export KVMSTREAM_WINDOWS_BUILD="$ROOT/build/windows"
 # Most of their time is waiting.
 timeout 300 ctest --preset windows --parallel "$((2 * JOBS))" || status=$?
 if [ "$status" -eq 124 ]; then die "the tests under Wine took more than 300 s: something hangs"; fi
-if [ "$status" -ne 0 ]; then exit "$status"; fi
+if [ "$status" -ne 0 ]; then
+  say "once more, alone: what failed beside another test"
+  timeout 180 ctest --preset windows --rerun-failed --parallel 1
+fi
 end_wine # the desktop of these is on another X server
 timeout 180 "$PY" -m pytest -q -s -p no:cacheprovider tests/test_windows_source.py tests/test_windows_hub.py
