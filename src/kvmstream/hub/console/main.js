@@ -9,6 +9,8 @@ import { S } from "./strings.js";
 import { View } from "./view.js";
 
 const NEWS_MS = 6000;
+const RETRY_MS = 1000; // while the hub does not answer; twice as long after each attempt
+const LONGEST_RETRY_MS = 8000;
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const news = /** @type {HTMLElement} */ (document.getElementById("news"));
 let newsTimer = 0;
@@ -162,13 +164,30 @@ function run(keys) {
   Object.assign(window, { kvmstream: { link, state, get view() { return view; } } }); // for whoever looks with the browser's tools
 }
 
+/**
+ * The answer, however long the hub takes to be there; what it says itself is an error all the same.
+ * @template T @param {() => Promise<T>} ask @returns {Promise<T>}
+ */
+async function insist(ask) {
+  for (let pause = RETRY_MS; ; pause = Math.min(2 * pause, LONGEST_RETRY_MS)) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof ApiError && error.status < 500) throw error;
+      app.replaceChildren(element("p", { class: "banner", role: "alert" }, S.lost));
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
 /** A link with a token logs in at once; the token leaves the address at once, too. */
 async function start() {
   const token = /^#\/token\/(.+)$/.exec(location.hash)?.[1];
   if (token !== undefined) history.replaceState(null, "", "#/");
   try {
-    if (token !== undefined) await request("POST", "session", undefined, decodeURIComponent(token));
-    else await request("GET", "session");
+    await insist(() => token !== undefined
+      ? request("POST", "session", undefined, decodeURIComponent(token))
+      : request("GET", "session"));
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) {
       logIn();
@@ -176,7 +195,14 @@ async function start() {
     }
     throw error;
   }
-  run(await (await fetch("/console/keys.json")).json());
+  run(await insist(async () => (await fetch("/console/keys.json")).json()));
 }
 
-await start();
+try {
+  sessionStorage.removeItem("kvmstream.reloads"); // see boot.js
+} catch {
+  // The browser keeps nothing.
+}
+start().catch((error) => {
+  app.replaceChildren(element("p", { class: "banner", role: "alert" }, error.message));
+});
