@@ -1,8 +1,9 @@
 #include "capture/dxgi/shared_textures.hpp"
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
+
+#include "convert/convert.hpp"
+#include "convert/rects.hpp"
 
 namespace kvm::dxgi {
 namespace {
@@ -11,26 +12,6 @@ namespace {
 constexpr unsigned kPatienceMs = 100;
 
 }  // namespace
-
-std::vector<Rect> rectangles_of(const TileMap& tiles) {
-  std::vector<Rect> rects;
-  std::size_t group = 0;  // the first of the row above
-  for (int row = 0; row < tiles.rows(); ++row) {
-    const std::uint8_t* marks = tiles.row_ptr(row);
-    if (row > 0 && std::equal(marks, marks + tiles.cols(), tiles.row_ptr(row - 1))) {
-      for (std::size_t i = group; i < rects.size(); ++i)
-        rects[i].height = std::min(rects[i].height + kTile, tiles.height() - rects[i].y);
-      continue;
-    }
-    group = rects.size();
-    for (int col = 0; col < tiles.cols();) {
-      const int begin = col;
-      while (col < tiles.cols() && marks[col] == marks[begin]) ++col;
-      if (marks[begin] != 0) rects.push_back(tiles.run_rect(row, begin, col));
-    }
-  }
-  return rects;
-}
 
 void copy_rect(ID3D11DeviceContext& context, ID3D11Texture2D& from, const Rect& rect,
                ID3D11Texture2D& to, unsigned subresource, int x, int y) {
@@ -97,10 +78,10 @@ bool SharedPicture::read(const TileMap& tiles, const CpuPlanes& to) const {
   const std::lock_guard lock(all.reading_);
   if (!all.prepare_staging()) return false;
   ID3D11DeviceContext& context = *all.encoder_.context;
-  const std::vector<Rect> rects = rectangles_of(tiles);
   const bool copied = all.hold(slot_, [&](ID3D11Texture2D& texture) {
-    for (const Rect& rect : rects)
+    for_each_rect(tiles, [&](const Rect& rect) {
       copy_rect(context, texture, rect, *all.staging_, 0, rect.x, rect.y);
+    });
   });
   if (!copied) return false;
   D3D11_MAPPED_SUBRESOURCE map{};
@@ -109,15 +90,10 @@ bool SharedPicture::read(const TileMap& tiles, const CpuPlanes& to) const {
     all.lose("a shared texture cannot be read (Map answers " + hex(mapped) + ")");
     return false;
   }
-  constexpr std::ptrdiff_t kPixel = 4;
-  for (const Rect& rect : rects) {
-    for (int y = rect.y; y < rect.bottom(); ++y) {
-      std::memcpy(to.data[0] + y * to.stride[0] + rect.x * kPixel,
-                  static_cast<const std::uint8_t*>(map.pData) +
-                      y * static_cast<std::ptrdiff_t>(map.RowPitch) + rect.x * kPixel,
-                  static_cast<std::size_t>(rect.width * kPixel));
-    }
-  }
+  CpuPlanes from;
+  from.data[0] = static_cast<std::uint8_t*>(map.pData);
+  from.stride[0] = static_cast<std::ptrdiff_t>(map.RowPitch);
+  copy_tiles(from, to, tiles);
   context.Unmap(all.staging_.get(), 0);
   return true;
 }

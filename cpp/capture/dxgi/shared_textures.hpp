@@ -8,15 +8,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
 #include "capture/dxgi/texture_sharing.hpp"
 #include "frame/frame.hpp"
 
 namespace kvm::dxgi {
 
-// Rectangles that cover `tiles` and nothing else; equal rows of tiles share them.
-[[nodiscard]] std::vector<Rect> rectangles_of(const TileMap& tiles);
 // Of one subresource, top left corner of `rect` at (x, y) of `to`.
 void copy_rect(ID3D11DeviceContext& context, ID3D11Texture2D& from, const Rect& rect,
                ID3D11Texture2D& to, unsigned subresource, int x, int y);

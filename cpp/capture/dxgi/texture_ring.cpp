@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/clock.hpp"
+#include "convert/rects.hpp"
 
 namespace kvm::dxgi {
 namespace {
@@ -95,10 +96,10 @@ std::optional<Frame> TextureRing::publish(ID3D11Texture2D& picture, int x, int y
   Slot& slot = slots_[free];
   TileMap wanted = slot.stale;
   wanted.merge(changed);
-  for (const Rect& rect : rectangles_of(wanted)) {
+  for_each_rect(wanted, [&](const Rect& rect) {
     const Rect from{rect.x + x, rect.y + y, rect.width, rect.height};
     copy_rect(*context_, picture, from, *slot.ours, 0, rect.x, rect.y);
-  }
+  });
   const HRESULT released = textures_->sharing_->release(*slot.ours, SharedTextures::kWritten);
   const HRESULT removed = device_->GetDeviceRemovedReason();
   if (released != S_OK || removed != S_OK) {

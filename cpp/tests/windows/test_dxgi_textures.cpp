@@ -12,6 +12,7 @@
 
 #include "base/clock.hpp"
 #include "capture/dxgi/texture_ring.hpp"
+#include "convert/rects.hpp"
 #include "patience.hpp"
 #include "texture_support.hpp"
 
@@ -31,6 +32,12 @@ TileMap all_tiles() {
   TileMap all(kWidth, kHeight);
   all.set_all();
   return all;
+}
+
+std::vector<Rect> rectangles_of(const TileMap& tiles) {
+  std::vector<Rect> rects;
+  for_each_rect(tiles, [&](const Rect& rect) { rects.push_back(rect); });
+  return rects;
 }
 
 constexpr std::uint32_t kUntouched = 0x00123456;
@@ -67,7 +74,7 @@ TEST_CASE("rectangles cover the tiles, each once and nothing else") {
       }
     }
     std::vector<int> covered(std::size_t{kWidth} * kHeight, 0);
-    for (const Rect& rect : dxgi::rectangles_of(tiles)) {
+    for (const Rect& rect : rectangles_of(tiles)) {
       REQUIRE(intersect(rect, {0, 0, kWidth, kHeight}) == rect);
       for (int y = rect.y; y < rect.bottom(); ++y) {
         for (int x = rect.x; x < rect.right(); ++x)
@@ -82,7 +89,7 @@ TEST_CASE("rectangles cover the tiles, each once and nothing else") {
     }
     CHECK(right);
   }
-  CHECK(dxgi::rectangles_of(all_tiles()).size() == 1);
+  CHECK(rectangles_of(all_tiles()).size() == 1);
 }
 
 TEST_CASE(
