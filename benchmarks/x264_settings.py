@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 _ULTRAFAST = "ultrafast"
 CANDIDATES: dict[str, tuple[str, str]] = {  # name → (preset, x264 parameters)
     "ultrafast": (_ULTRAFAST, ""),
+    "no AVX-512": (_ULTRAFAST, "asm=avx2"),
     "hex 16": (_ULTRAFAST, "me=hex:merange=16"),
     "hex 32": (_ULTRAFAST, "me=hex:merange=32"),
     "umh 16": (_ULTRAFAST, "me=umh:merange=16"),
     "umh 32": (_ULTRAFAST, "me=umh:merange=32"),
+    "umh 32, no AVX-512": (_ULTRAFAST, "me=umh:merange=32:asm=avx2"),
     "umh 64": (_ULTRAFAST, "me=umh:merange=64"),
     "umh 128": (_ULTRAFAST, "me=umh:merange=128"),
     "umh 64, subme 1": (_ULTRAFAST, "me=umh:merange=64:subme=1"),

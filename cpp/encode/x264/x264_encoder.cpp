@@ -17,6 +17,7 @@
 #include "encode/presets.hpp"
 #include "encode/quantiser.hpp"
 #include "encode/rate.hpp"
+#include "encode/x264/search_choice.hpp"
 
 namespace kvm {
 namespace {
@@ -35,52 +36,6 @@ struct EncoderDeleter {
     const std::lock_guard lock(open_close_mutex());
     x264_encoder_close(encoder);
   }
-};
-
-// Which motion search suits what is on the screen. A wide one finds scrolled text again: a tenth of
-// the bits, and less time in all. On film and noise it finds nothing and costs a third of the time.
-// So: the narrowest; when prediction fails, one picture with each wider search, until one helps.
-class SearchChoice {
- public:
-  static constexpr int kWidest = 2;
-
-  // 0 … kWidest, for the next picture.
-  [[nodiscard]] int width() const noexcept { return width_; }
-
-  // After a change of a good part of the picture. `inter_ratio`: see Quantiser::last_inter_ratio().
-  void learn(double inter_ratio, std::int64_t wall_ns) noexcept {
-    constexpr double kFails = 0.15;
-    constexpr double kFailsWide = 0.3;
-    constexpr double kHelped = 0.6;
-    constexpr std::int64_t kPause = kNsPerSec;  // after a trial that did not help
-    if (on_trial_) {
-      on_trial_ = false;
-      if (inter_ratio > kHelped * ratio_) {
-        on_trial_ = width_ < kWidest;
-        width_ = on_trial_ ? width_ + 1 : before_;
-        next_trial_ns_ = wall_ns + kPause;
-        return;
-      }
-      ratio_ = inter_ratio;
-    } else {
-      ratio_ += 0.25 * (inter_ratio - ratio_);
-    }
-    if (inter_ratio > kFails && width_ < kWidest && wall_ns >= next_trial_ns_) {
-      ratio_ = inter_ratio;
-      on_trial_ = true;
-      before_ = width_++;
-    } else if (width_ > 0 && ratio_ > kFailsWide) {
-      width_ = 0;
-      next_trial_ns_ = wall_ns + kPause;
-    }
-  }
-
- private:
-  int width_ = 0;
-  int before_ = 0;  // the trial
-  bool on_trial_ = false;
-  double ratio_ = 1.0;  // smoothed, at this width
-  std::int64_t next_trial_ns_ = 0;
 };
 
 class X264Encoder final : public Encoder {
@@ -149,6 +104,8 @@ void X264Encoder::open(const EncoderFormat& format, const StreamConfig& config,
     throw Error(ErrorKind::kEncoder, "libx264 refuses preset \"" + config.preset +
                                          "\" with tune \"" + config.tune + "\"");
   }
+  // The same bits without them, for less CPU: docs/tuning.md has the figures.
+  p.cpu &= ~static_cast<std::uint32_t>(X264_CPU_AVX512);
   p.pf_log = &X264Encoder::on_log;
   p.p_log_private = this;
   p.i_log_level = X264_LOG_WARNING;
