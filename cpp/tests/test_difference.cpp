@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "encode/screen/noise.hpp"
 #include "encode/screen/transform.hpp"
 #include "pixels.hpp"
 
@@ -108,6 +109,32 @@ TEST_CASE("an intra mode's difference is that of what it predicts") {
         both += apart(wanted.at(20, 3), predicted.data(), 8, 8, 8);
         CHECK(chroma[of] == both);
       }
+    }
+  });
+}
+
+TEST_CASE("noise is told by its extremes in rows") {
+  test::on_every_target([] {
+    for (unsigned seed = 0; seed < 12; ++seed) {
+      const Picture picture(seed);
+      const std::uint8_t* a = picture.at(3, 5);
+      int count = 0;
+      for (int y = 0; y < 16; y += 2) {
+        for (int x = 1; x < 15; ++x) {
+          const int left = a[y * kStride + x] - a[y * kStride + x - 1];
+          const int right = a[y * kStride + x] - a[y * kStride + x + 1];
+          count += left * right > 0 ? 1 : 0;
+        }
+      }
+      CHECK(row_extremes16(a, kStride) == count);
+      if (seed % 3 != 0) CHECK(is_noise(a, kStride));
+    }
+    // A ramp, and strokes three pixels wide.
+    std::array<std::uint8_t, 256> drawn;
+    for (const bool strokes : {false, true}) {
+      for (std::size_t i = 0; i < drawn.size(); ++i)
+        drawn[i] = static_cast<std::uint8_t>(strokes ? i % 16 / 3 % 2 * 200 : i % 16 * 9 + i / 16);
+      CHECK(row_extremes16(drawn.data(), 16) == 0);
     }
   });
 }

@@ -165,6 +165,7 @@ class SliceCoder {
 
   // At the beginning of each macroblock that is coded.
   void use_quantiser(int quantiser) noexcept;
+  bool go_easy_on_noise(int col, int row) noexcept;  // whether it was noise
   // Part of a film, and none of the lines at the end of a scroll, which are new all the time, too.
   [[nodiscard]] bool in_large_film(int col, int row) const noexcept {
     return setup_.film && map_->is_film(col, row);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "encode/screen/difference.hpp"
+#include "encode/screen/noise.hpp"
 #include "encode/screen/slice_coder.hpp"
 
 namespace kvm::screen {
@@ -12,6 +13,9 @@ namespace {
 // Bits that a macroblock's difference must be worth before it is tried in sixteen blocks.
 constexpr int kWorthIntra4 = 40;
 constexpr int kWorthIntra4InMotion = 700;
+// Steps that a film and noise are coded coarser than what is drawn: nobody looks at them so
+// closely, and they cost most.
+constexpr int kCoarser = 2;
 
 }  // namespace
 
@@ -140,11 +144,17 @@ IntraMode SliceCoder::choose_chroma_intra(int col, int row, const Around& around
   return best;
 }
 
+bool SliceCoder::go_easy_on_noise(int col, int row) noexcept {
+  const Plane& source = (*setup_.source)[0];
+  if (in_large_film(col, row) || !is_noise(source.at(col * kTile, row * kTile), source.stride))
+    return false;
+  use_quantiser(std::min(setup_.quantiser + kCoarser, 51));
+  return true;
+}
+
 void SliceCoder::code(int col, int end, int row) {
-  // What moves is not looked at so closely, and costs most.
-  constexpr int kFilmCoarser = 2;
   const auto begin = [&] {
-    use_quantiser(in_large_film(col, row) ? std::min(setup_.quantiser + kFilmCoarser, 51)
+    use_quantiser(in_large_film(col, row) ? std::min(setup_.quantiser + kCoarser, 51)
                                           : setup_.quantiser);
   };
   if (setup_.intra) {
@@ -152,6 +162,7 @@ void SliceCoder::code(int col, int end, int row) {
       begin();
       const Around near = around(col, row);
       const Intra intra = choose_intra(col, row);
+      if (intra.cost >= kWorthIntra4 * lambda_) go_easy_on_noise(col, row);
       if (intra.cost < kWorthIntra4 * lambda_ || in_large_film(col, row) ||
           !code_intra4(col, row, Rival(intra), near)) {
         code_intra(col, row, intra, near);
@@ -233,6 +244,10 @@ int SliceCoder::code_fresh(int col, int row, const Around& near, Candidates& can
   // Below so many bits' worth intra has nothing to win, or in a film not enough.
   const int good = setup_.film ? 40 : 20;
   if (inter.cost >= good * lambda_) {
+    if (go_easy_on_noise(col, row)) {  // what was tried with the finer quantiser says nothing
+      skip_pattern.reset();
+      as_inter.cost.reset();
+    }
     const Intra intra = choose_intra(col, row);
     Rival as_intra(intra);
     // The differences are not comparable: those of an intra prediction are smooth, and take few
