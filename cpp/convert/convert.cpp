@@ -117,28 +117,23 @@ void convert_reference(const CpuPlanes& bgra, int width, int height, YuvPicture&
 }
 
 void trim_equal_tiles(const CpuPlanes& a, const CpuPlanes& b, TileMap& tiles) {
+  constexpr int kMost = 64;  // tiles that a kernel compares in one call
   const int whole_cols = tiles.width() / kTile;
-  for (int row = 0; row < tiles.rows(); ++row) {
+  tiles.for_each_run([&](int row, int run_begin, int run_end) {
     const int height = std::min(kTile, tiles.height() - row * kTile);
-    const std::uint8_t* marks = tiles.row_ptr(row);
     const std::uint8_t* row_a = a.data[0] + std::ptrdiff_t{row} * kTile * a.stride[0];
     const std::uint8_t* row_b = b.data[0] + std::ptrdiff_t{row} * kTile * b.stride[0];
-    for (int col = 0; col < whole_cols;) {
-      if (marks[col] == 0) {
-        ++col;
-        continue;
-      }
-      const int begin = col;
-      while (col < whole_cols && col - begin < 64 && marks[col] != 0) ++col;
+    const int whole_end = std::min(run_end, whole_cols);
+    for (int begin = run_begin; begin < whole_end; begin += kMost) {
+      const int count = std::min(kMost, whole_end - begin);
       const std::ptrdiff_t offset = std::ptrdiff_t{4} * kTile * begin;
       const std::uint64_t differing = kernels::differing_tiles(
-          row_a + offset, a.stride[0], row_b + offset, b.stride[0], col - begin, height);
-      for (int i = begin; i < col; ++i) {
-        if ((differing >> (i - begin) & 1) == 0) tiles.set(i, row, false);
+          row_a + offset, a.stride[0], row_b + offset, b.stride[0], count, height);
+      for (int i = 0; i < count; ++i) {
+        if ((differing >> i & 1) == 0) tiles.set(begin + i, row, false);
       }
     }
-    if (whole_cols < tiles.cols() &&
-        marks[whole_cols] != 0) {  // the partial tile at the right edge
+    if (run_end > whole_cols) {  // the partial tile at the right edge
       const std::ptrdiff_t offset = std::ptrdiff_t{4} * kTile * whole_cols;
       const auto bytes = static_cast<std::size_t>(tiles.width() - whole_cols * kTile) * 4;
       bool equal = true;
@@ -148,7 +143,7 @@ void trim_equal_tiles(const CpuPlanes& a, const CpuPlanes& b, TileMap& tiles) {
       }
       if (equal) tiles.set(whole_cols, row, false);
     }
-  }
+  });
 }
 
 void copy_tiles(const CpuPlanes& from, const CpuPlanes& to, const TileMap& tiles) {

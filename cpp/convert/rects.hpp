@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "frame/geometry.hpp"
 
@@ -15,22 +14,14 @@ namespace kvm {
 template <typename Fn>
 void for_each_rect(const TileMap& tiles, Fn&& fn) {
   const int cols = tiles.cols();
-  // First tile from `col` on whose mark is `value`; `cols` when there is none.
-  const auto find = [cols](const std::uint8_t* marks, int col, int value) {
-    const auto left = static_cast<std::size_t>(cols - col);
-    const void* found = left == 0 ? nullptr : std::memchr(marks + col, value, left);
-    return found == nullptr ? cols
-                            : static_cast<int>(static_cast<const std::uint8_t*>(found) - marks);
-  };
   const auto is_run = [&](int row, int begin, int end) {
     const std::uint8_t* marks = tiles.row_ptr(row);
     return (begin == 0 || marks[begin - 1] == 0) && marks[begin] != 0 &&
-           find(marks, begin, 0) == end;
+           tiles.find(row, begin, false) == end;
   };
   for (int row = 0; row < tiles.rows(); ++row) {
-    const std::uint8_t* marks = tiles.row_ptr(row);
-    for (int begin = find(marks, 0, 1), end = 0; begin < cols; begin = find(marks, end, 1)) {
-      end = find(marks, begin, 0);
+    for (int begin = tiles.find(row, 0), end = 0; begin < cols; begin = tiles.find(row, end)) {
+      end = tiles.find(row, begin, false);
       if (row > 0 && is_run(row - 1, begin, end))
         continue;  // part of the rectangle that began above
       int bottom = row + 1;

@@ -51,6 +51,15 @@ class TileMap {
   [[nodiscard]] const std::uint8_t* row_ptr(int row) const noexcept {
     return marks_.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(cols_);
   }
+  // The first tile of a row, from `col` on, that is marked (or is not); cols() when there is none.
+  [[nodiscard]] int find(int row, int col, bool marked = true) const noexcept {
+    if (col >= cols_) return cols_;
+    const std::uint8_t* marks = row_ptr(row);
+    const void* found =
+        std::memchr(marks + col, marked ? 1 : 0, static_cast<std::size_t>(cols_ - col));
+    return found == nullptr ? cols_
+                            : static_cast<int>(static_cast<const std::uint8_t*>(found) - marks);
+  }
   void set(int col, int row, bool on = true) noexcept { mutable_row(row)[col] = on ? 1 : 0; }
   void set_all() { std::fill(marks_.begin(), marks_.end(), std::uint8_t{1}); }
   void clear() { std::fill(marks_.begin(), marks_.end(), std::uint8_t{0}); }
@@ -78,14 +87,9 @@ class TileMap {
   template <typename Fn>
   void for_each_run(Fn&& fn) const {
     for (int row = 0; row < rows_; ++row) {
-      const std::uint8_t* marks = row_ptr(row);
-      for (int col = 0; col < cols_;) {
-        const void* found = std::memchr(marks + col, 1, static_cast<std::size_t>(cols_ - col));
-        if (found == nullptr) break;
-        const int begin = static_cast<int>(static_cast<const std::uint8_t*>(found) - marks);
-        col = begin;
-        while (col < cols_ && marks[col] != 0) ++col;
-        fn(row, begin, col);
+      for (int begin = find(row, 0), end = 0; begin < cols_; begin = find(row, end)) {
+        end = find(row, begin, false);
+        fn(row, begin, end);
       }
     }
   }

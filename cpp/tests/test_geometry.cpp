@@ -114,6 +114,33 @@ TEST_CASE("merge and subtract are the union and the difference, tile by tile") {
   }
 }
 
+TEST_CASE("count is right for any size, also when all is marked") {
+  for (const auto& [cols, rows] : {std::pair{1, 1}, {7, 1}, {8, 1}, {120, 68}, {510, 509}}) {
+    TileMap tiles(cols * kTile, rows * kTile);
+    CHECK(tiles.count() == 0);
+    tiles.set_all();
+    const auto all = static_cast<std::size_t>(cols) * static_cast<std::size_t>(rows);
+    CHECK(tiles.count() == all);
+    tiles.set(cols - 1, rows - 1, false);
+    CHECK(tiles.count() == all - 1);
+  }
+}
+
+TEST_CASE("find is the next tile with or without a mark") {
+  std::mt19937 random(10);
+  const TileMap tiles = random_map(random, 40 * kTile, 30 * kTile, 50);
+  for (int row = 0; row < tiles.rows(); ++row) {
+    CHECK(tiles.find(row, tiles.cols()) == tiles.cols());
+    for (int col = 0; col < tiles.cols(); ++col) {
+      for (const bool marked : {false, true}) {
+        int want = col;
+        while (want < tiles.cols() && tiles.at(want, row) != marked) ++want;
+        CHECK(tiles.find(row, col, marked) == want);
+      }
+    }
+  }
+}
+
 TEST_CASE("intersects asks for marked tiles under the rectangle") {
   std::mt19937 random(3);
   for (int round = 0; round < 2000; ++round) {

@@ -165,18 +165,16 @@ bool Reader::attach_sysv(std::size_t bytes) {
 void Reader::widen(TileMap& tiles) {
   direct_ = mostly_changed_ && is_large(tiles);
   for (int row = 0; row < tiles.rows(); ++row) {
-    const std::uint8_t* marks = tiles.row_ptr(row);
-    int last = -1;
-    for (int col = 0; col < tiles.cols(); ++col) {
-      if (marks[col] == 0) continue;
-      if (last >= 0 && col - last <= kMergeGapTiles) {
-        for (int gap = last + 1; gap < col; ++gap) tiles.set(gap, row);
-      }
-      last = col;
-    }
+    int begin = tiles.find(row, 0);
     // Only whole rows can be read in place, which pays where much of what is read has changed
     // (video).
-    if (direct_ && last >= 0) tiles.add({0, row * kTile, tiles.width(), kTile});
+    if (direct_ && begin < tiles.cols()) tiles.add({0, row * kTile, tiles.width(), kTile});
+    while (begin < tiles.cols()) {
+      const int end = tiles.find(row, begin, false);
+      begin = tiles.find(row, end);
+      if (begin == tiles.cols() || begin - end >= kMergeGapTiles) continue;
+      for (int gap = end; gap < begin; ++gap) tiles.set(gap, row);
+    }
   }
 }
 

@@ -158,10 +158,7 @@ std::vector<ScreenEncoder::Rows> ScreenEncoder::cut(const TileMap& tiles) const 
 
 // A film's black bars, or a panel, are no part of a slice that may be deblocked.
 void ScreenEncoder::cut_off_still_rows(std::vector<Rows>& ranges, const TileMap& tiles) const {
-  const auto rests = [&](int row) {
-    const std::uint8_t* marks = tiles.row_ptr(row);
-    return std::memchr(marks, 1, static_cast<std::size_t>(cols_)) == nullptr;
-  };
+  const auto rests = [&](int row) { return tiles.find(row, 0) == cols_; };
   int begin = 0;
   while (begin < rows_ && rests(begin)) ++begin;
   int end = rows_;
@@ -263,7 +260,7 @@ void ScreenEncoder::code_rows(Slice& slice, const SliceSetup& picture, Rows rows
         while (end < cols_ && changed[end] != 0 && coarse[end] == 0) ++end;
         coder.code(col, end, row);
       } else {
-        while (end < cols_ && (changed[end] | coarse[end]) == 0) ++end;
+        end = std::min(tiles.find(row, col), sharpened_.find(row, col));
         coder.skip(col, end, row);
       }
       col = end;
