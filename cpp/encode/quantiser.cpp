@@ -86,15 +86,16 @@ void DetailMap::update(const CpuPlanes& planes, const TileMap* damage) {
   double measured = 0;
   double replaced = 0;
   std::size_t tiles = 0;
-  // Of a large change every other tile tells enough; the rest have their turn next time.
+  // Of a large change every fourth tile tells enough; the rest have their turns next.
   constexpr double kLarge = 0.25;
+  constexpr int kTurns = 4;
   const bool sampled =
       damage != nullptr && static_cast<double>(damage->count()) > kLarge * this->tiles();
-  const int step = sampled ? 2 : 1;
-  turn_ = 1 - turn_;
+  const int step = sampled ? kTurns : 1;
+  turn_ = (turn_ + 1) % kTurns;
   const auto measure_run = [&](int row, int begin, int end) {
     float* bits = bits_.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(cols_);
-    const int first = sampled ? begin + ((begin + row + turn_) & 1) : begin;
+    const int first = sampled ? begin + (begin + row + turn_) % kTurns : begin;
     for (int col = first; col < std::min(end, cols_); col += step) {
       replaced += static_cast<double>(bits[col]);
       bits[col] = measure(planes.data[0], planes.stride[0], col, row);

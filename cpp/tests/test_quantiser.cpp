@@ -95,6 +95,30 @@ TEST_CASE("detail is measured where the damage is, and kept elsewhere") {
   CHECK(detail.total_bits() == doctest::Approx(whole).epsilon(0.001));  // no drift
 }
 
+TEST_CASE("of a large change a part is measured for all, and everything within four pictures") {
+  test::Canvas canvas(PixelFormat::kNv12, kWidth, kHeight);
+  canvas.draw_text({0, 0, kWidth, kHeight}, 1);
+  DetailMap whole(kWidth, kHeight);
+  whole.update(canvas.planes(), nullptr);
+  // Columns of tiles of every width up to nine, so that runs are shorter and longer than a sample.
+  TileMap damage(kWidth, kHeight);
+  for (int width = 1, x = 0; width < 10; x += (width + 1) * kTile, ++width)
+    damage.add({x, 0, width * kTile, kHeight});
+  DetailMap parts(kWidth, kHeight);
+  for (int picture = 0; picture < 4; ++picture) {
+    parts.update(canvas.planes(), &damage);
+    const double share = static_cast<double>(damage.count()) / whole.tiles();
+    CHECK(parts.measured_share() == doctest::Approx(share));
+    CHECK(parts.measured_bits() == doctest::Approx(whole.total_bits() * share).epsilon(0.1));
+  }
+  DetailMap rest(kWidth, kHeight);
+  TileMap others(kWidth, kHeight);
+  others.set_all();
+  others.subtract(damage);
+  for (int picture = 0; picture < 4; ++picture) rest.update(canvas.planes(), &others);
+  CHECK(parts.total_bits() + rest.total_bits() == doctest::Approx(whole.total_bits()));
+}
+
 TEST_CASE("finer quantisers are expected to cost more") {
   for (int q = 1; q <= 51; ++q) CHECK(bits_factor(q) < bits_factor(q - 1));
   CHECK(bits_factor(25) == doctest::Approx(1.0));
