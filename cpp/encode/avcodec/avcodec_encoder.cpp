@@ -1,7 +1,6 @@
 #include "encode/avcodec/avcodec_encoder.hpp"
 
 extern "C" {
-#include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 }
 
@@ -16,6 +15,7 @@ extern "C" {
 #if defined(_WIN32)
 #include "encode/avcodec/d3d11_frames.hpp"
 #endif
+#include "encode/avcodec/cpu_frame.hpp"
 #include "encode/avcodec/damage_hint.hpp"
 #include "encode/avcodec/ffmpeg.hpp"
 #include "encode/avcodec/settings.hpp"
@@ -78,12 +78,11 @@ class AvcodecEncoder final : public Encoder {
   [[nodiscard]] bool rested(std::int64_t wall_ns) const {
     return wall_ns - last_change_ns_ >= 2 * kNsPerSec;
   }
-  void set_frame_planes(const CpuPlanes& planes);
   // `input`'s time and kind are set here. Throws Error{kEncoder}.
   [[nodiscard]] EncodeResult submit(AVFrame& input, const EncodeHints& hints,
                                     const ff::LogCapture& log);
   void apply_live_rate(const EncodeHints& hints);
-  void attach_damage(const TileMap* damage);
+  void attach_damage(AVFrame& frame, const TileMap* damage) const;
   [[nodiscard]] EncodeResult receive(const ff::LogCapture& log, bool wait);
   [[nodiscard]] EncodeResult make_access_unit();
 
@@ -97,8 +96,7 @@ class AvcodecEncoder final : public Encoder {
   std::optional<D3d11Frames> textures_;
 #endif
   ColourDescription colour_;
-  AVPixelFormat input_format_ = AV_PIX_FMT_NONE;  // of the CPU planes
-  ff::Frame frame_;                               // wraps or holds them
+  CpuFrame frame_;
   ff::Packet packet_;
   std::deque<Pending> pending_;  // at most what the encoder holds back: one picture in flight
   std::vector<std::uint8_t> parameter_sets_;
@@ -178,10 +176,10 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
   context_ = ff::own<ff::Context>(avcodec_alloc_context3(&codec));
   ff::Dictionary options;
   apply_settings(settings_, attempt, format_, config, *context_, options, notes);
-  input_format_ = context_->pix_fmt;
+  const AVPixelFormat pixels = context_->pix_fmt;  // of the CPU planes
   try {
     if (settings_.input == InputMemory::kVaapi) {
-      surfaces_.emplace(source.node, format_, input_format_, log);
+      surfaces_.emplace(source.node, format_, pixels, log);
       context_->pix_fmt = AV_PIX_FMT_VAAPI;
       context_->hw_frames_ctx = surfaces_->reference();
     }
@@ -208,10 +206,9 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
     close();
     return error.what();
   }
-  frame_ = ff::own<ff::Frame>(av_frame_alloc());
-  frame_->format = input_format_;
-  frame_->width = format_.width;
-  frame_->height = format_.height;
+  frame_ = CpuFrame(format_, pixels,
+                    settings_.input == InputMemory::kCopied ? CpuFrame::Planes::kCopied
+                                                            : CpuFrame::Planes::kBorrowed);
   packet_ = ff::own<ff::Packet>(av_packet_alloc());
   return {};
 }
@@ -227,51 +224,17 @@ void AvcodecEncoder::close() {
   textures_.reset();
 #endif
   colour_ = {};
-  frame_.reset();
+  frame_ = {};
   packet_.reset();
   pending_.clear();
   parameter_sets_.clear();
   next_picture_ = 0;
 }
 
-void AvcodecEncoder::set_frame_planes(const CpuPlanes& planes) {
-  if (settings_.input == InputMemory::kCopied) {
-    av_frame_unref(frame_.get());
-    frame_->format = input_format_;
-    frame_->width = format_.width;
-    frame_->height = format_.height;
-    if (av_frame_get_buffer(frame_.get(), 0) < 0) throw std::bad_alloc();
-    std::array<const std::uint8_t*, 4> source{planes.data[0], planes.data[1], planes.data[2]};
-    std::array<int, 4> strides{};
-    for (std::size_t i = 0; i < planes.stride.size(); ++i) {
-      strides[i] = static_cast<int>(planes.stride[i]);
-    }
-    av_image_copy(frame_->data, frame_->linesize, source.data(), strides.data(), input_format_,
-                  format_.width, format_.height);
-    return;
-  }
-  // A frame must own its planes or libavcodec copies them: each gets a reference that frees
-  // nothing.
-  const int rows_divisor = format_.pixel_format == PixelFormat::kI444 ? 1 : 2;
-  for (std::size_t i = 0; i < planes.data.size() && planes.data[i] != nullptr; ++i) {
-    if (frame_->data[i] == planes.data[i] && frame_->linesize[i] == planes.stride[i]) continue;
-    const int rows = i == 0 ? format_.height : format_.height / rows_divisor;
-    av_buffer_unref(&frame_->buf[i]);
-    frame_->buf[i] =
-        ff::own<ff::Buffer>(
-            av_buffer_create(
-                planes.data[i],
-                static_cast<std::size_t>(planes.stride[i]) * static_cast<std::size_t>(rows),
-                [](void*, std::uint8_t*) {}, nullptr, AV_BUFFER_FLAG_READONLY))
-            .release();
-    frame_->data[i] = planes.data[i];
-    frame_->linesize[i] = static_cast<int>(planes.stride[i]);
-  }
-}
-
-void AvcodecEncoder::attach_damage([[maybe_unused]] const TileMap* damage) {
+void AvcodecEncoder::attach_damage([[maybe_unused]] AVFrame& frame,
+                                   [[maybe_unused]] const TileMap* damage) const {
 #if KVM_HAS_VIDEO_HINT
-  attach_damage_hint(*frame_, video_hints_ ? damage : nullptr);
+  attach_damage_hint(frame, video_hints_ ? damage : nullptr);
 #endif
 }
 
@@ -298,9 +261,9 @@ EncodeResult AvcodecEncoder::encode(const CpuPlanes& planes, const EncodeHints& 
   if (!context_) return Failed{"the encoder is not open"};
   const ff::LogCapture log;
   try {
-    set_frame_planes(planes);
-    attach_damage(hints.damage);
-    return submit(surfaces_ ? *surfaces_->upload(*frame_, log) : *frame_, hints, log);
+    AVFrame& frame = frame_.of(planes);
+    attach_damage(frame, hints.damage);
+    return submit(surfaces_ ? *surfaces_->upload(frame, log) : frame, hints, log);
   } catch (const Error& error) {
     return Failed{std::string(settings_.name) + ": " + error.what()};
   }
