@@ -1,11 +1,13 @@
 // The capture's ring of BGRA buffers with buffer age: which tiles of each are out of date.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <utility>
+#include <vector>
 
 #include "frame/frame.hpp"
 
@@ -22,28 +24,35 @@ class FramePool {
     CpuPlanes planes;
     TileMap stale;  // differs from the newest picture
     std::atomic<bool> leased{false};
+    std::unique_ptr<std::uint8_t[]> own;  // its memory, where the pool has none of the caller's
   };
 
   // `memory` holds kBuffers pictures of width × height × 4 bytes, tightly packed, kept alive by
   // `owner`.
   FramePool(int width, int height, std::uint8_t* memory, std::shared_ptr<void> owner)
-      : width_(width), height_(height), state_(std::make_shared<State>()) {
-    state_->owner = std::move(owner);
-    const std::size_t picture =
-        static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 4;
+      : FramePool(width, height, kBuffers, std::move(owner)) {
+    for (std::size_t i = 0; i < kBuffers; ++i)
+      state_->buffers[i].planes.data[0] = memory + i * picture_bytes();
+  }
+  // With memory of its own: kBuffers pictures, and up to `most` while consumers hold that many.
+  FramePool(int width, int height, std::size_t most) : FramePool(width, height, most, nullptr) {
     for (std::size_t i = 0; i < kBuffers; ++i) {
       Buffer& buffer = state_->buffers[i];
-      buffer.planes.data[0] = memory + i * picture;
-      buffer.planes.stride[0] = std::ptrdiff_t{width} * 4;
-      buffer.stale = TileMap(width, height);
-      buffer.stale.set_all();
+      buffer.own = std::make_unique<std::uint8_t[]>(picture_bytes());
+      buffer.planes.data[0] = buffer.own.get();
     }
   }
 
   // A buffer to write: not leased, not the newest. Null while others hold all of them.
   [[nodiscard]] Buffer* free_buffer() noexcept {
     for (Buffer& buffer : state_->buffers) {
-      if (&buffer != newest_ && !buffer.leased.load(std::memory_order_acquire)) return &buffer;
+      if (&buffer == newest_ || buffer.leased.load(std::memory_order_acquire)) continue;
+      if (buffer.planes.data[0] == nullptr) {
+        buffer.own.reset(new (std::nothrow) std::uint8_t[picture_bytes()]);
+        buffer.planes.data[0] = buffer.own.get();
+        if (!buffer.own) return nullptr;
+      }
+      return &buffer;
     }
     return nullptr;
   }
@@ -72,9 +81,22 @@ class FramePool {
 
  private:
   struct State {
+    State(std::size_t count, std::shared_ptr<void> kept) : owner(std::move(kept)), buffers(count) {}
     std::shared_ptr<void> owner;
-    std::array<Buffer, kBuffers> buffers;
+    std::vector<Buffer> buffers;  // never moved
   };
+
+  FramePool(int width, int height, std::size_t count, std::shared_ptr<void> owner)
+      : width_(width), height_(height), state_(std::make_shared<State>(count, std::move(owner))) {
+    for (Buffer& buffer : state_->buffers) {
+      buffer.planes.stride[0] = std::ptrdiff_t{width} * 4;
+      buffer.stale = TileMap(width, height);
+      buffer.stale.set_all();
+    }
+  }
+  [[nodiscard]] std::size_t picture_bytes() const noexcept {
+    return static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_) * 4;
+  }
 
   int width_;
   int height_;

@@ -5,6 +5,7 @@
 #include "capture/find_monitor.hpp"
 #include "capture/gdi/gdi_source.hpp"
 #include "capture/pattern/pattern.hpp"
+#include "capture/shared_source.hpp"
 #include "capture/source.hpp"
 
 namespace kvm {
@@ -28,15 +29,25 @@ bool wants_textures() {
   return GetEnvironmentVariableW(L"KVMSTREAM_D3D11_TEXTURES", value, 2) == 1 && value[0] == L'1';
 }
 
+// Of this process, as Windows lets it duplicate an output once.
+std::shared_ptr<SharedCaptures> duplications() {
+  static const auto all = std::make_shared<SharedCaptures>(
+      [](std::shared_ptr<LogRing> log, std::shared_ptr<AreaMemory> memory) {
+        auto sharing = wants_textures() ? dxgi::system_texture_sharing() : nullptr;
+        return std::make_unique<dxgi::DxgiSource>(std::move(log), dxgi::system_duplicator(),
+                                                  std::move(memory), std::move(sharing),
+                                                  SharedCapture::kMostBuffers);
+      });
+  return all;
+}
+
 }  // namespace
 
 std::unique_ptr<FrameSource> make_source(const StreamConfig& config, std::shared_ptr<LogRing> log) {
   if (config.source == SourceKind::kPattern) return std::make_unique<PatternSource>();
   const auto memory = std::make_shared<AreaMemory>();
-  auto sharing = wants_textures() ? dxgi::system_texture_sharing() : nullptr;
   return std::make_unique<dxgi::FallbackSource>(
-      std::make_unique<dxgi::DxgiSource>(log, dxgi::system_duplicator(), memory,
-                                         std::move(sharing)),
+      std::make_unique<SharedSource>(duplications(), log, memory),
       std::make_unique<gdi::GdiSource>(log, memory), log);
 }
 

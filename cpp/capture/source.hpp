@@ -56,7 +56,8 @@ struct SourceLost {
 };
 using SourceEvent = std::variant<Frame, CursorUpdate, Timeout, GeometryChanged, SourceLost>;
 
-// Owned and called by one thread (the capture thread), but for wake() and cancel().
+// Owned and called by one thread (the capture thread), but for wake() and cancel(). In a
+// SharedCapture by one thread at a time.
 class FrameSource {
  public:
   virtual ~FrameSource() = default;

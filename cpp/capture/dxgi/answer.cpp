@@ -14,7 +14,8 @@ const char* meaning(HRESULT answer) noexcept {
     case DXGI_ERROR_NOT_CURRENTLY_AVAILABLE:
       return "four programs duplicate this desktop already, which is the limit; end one";
     case E_INVALIDARG:
-      return "another stream of this process duplicates this monitor; share that one";
+      return "another stream of this process duplicates this monitor, with another name or region "
+             "or the pointer shown in another way; ask for the same, and both share it";
     case E_ACCESSDENIED:
       return "a secure desktop (lock screen or UAC prompt) is shown; unlock, or answer it";
     case DXGI_ERROR_ACCESS_LOST:

@@ -84,14 +84,6 @@ void DxgiSource::open(const StreamConfig& config) {
   memory_->streaming = true;
 }
 
-void DxgiSource::make_pool() {
-  const auto picture =
-      static_cast<std::size_t>(area_.width) * static_cast<std::size_t>(area_.height) * 4;
-  auto memory = std::make_shared<std::vector<std::uint8_t>>(picture * FramePool::kBuffers);
-  std::uint8_t* pixels = memory->data();
-  pool_.emplace(area_.width, area_.height, pixels, std::move(memory));
-}
-
 void DxgiSource::begin_textures() {
   refused_ = nullptr;
   if (!sharing_ || !suits_textures()) return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,14 +23,17 @@ namespace kvm::dxgi {
 
 class DxgiSource final : public FrameSource {
  public:
-  // With `sharing` pictures stay on the GPU where they can.
+  // With `sharing` pictures stay on the GPU where they can. In memory there are `buffers` of them
+  // at most, for as many consumers.
   DxgiSource(std::shared_ptr<LogRing> log, std::unique_ptr<Duplicator> duplicator,
              std::shared_ptr<AreaMemory> memory = std::make_shared<AreaMemory>(),
-             std::shared_ptr<TextureSharing> sharing = nullptr)
+             std::shared_ptr<TextureSharing> sharing = nullptr,
+             std::size_t buffers = FramePool::kBuffers)
       : log_(std::move(log)),
         duplicator_(std::move(duplicator)),
         memory_(std::move(memory)),
-        sharing_(std::move(sharing)) {}
+        sharing_(std::move(sharing)),
+        buffers_(buffers) {}
   ~DxgiSource() override { DxgiSource::close(); }
 
   [[nodiscard]] std::string description() const override;
@@ -89,12 +93,13 @@ class DxgiSource final : public FrameSource {
   void begin_textures();
   // With the next picture, which is a whole one, until the source is opened again.
   void end_textures();
-  void make_pool();
+  void make_pool() { pool_.emplace(area_.width, area_.height, buffers_); }
 
   std::shared_ptr<LogRing> log_;
   std::unique_ptr<Duplicator> duplicator_;
   std::shared_ptr<AreaMemory> memory_;
   std::shared_ptr<TextureSharing> sharing_;  // null: not wanted
+  std::size_t buffers_;
   WakeEvent wake_;
   StreamConfig config_;
   std::string monitor_;  // its id

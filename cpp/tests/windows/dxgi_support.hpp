@@ -159,30 +159,14 @@ inline std::vector<std::uint32_t> cut(const std::vector<std::uint32_t>& pixels, 
   return out;
 }
 
-// One output, "A" unless a test adds others, its model, and a source on it.
-class Stage {
+// One output, "A" unless a test adds others, and its model.
+class Monitor {
  public:
-  explicit Stage(const Mode& mode = {}, CursorMode cursor = CursorMode::kHidden,
-                 Start start = Start::kPicture, std::optional<Rect> region = {},
-                 std::shared_ptr<dxgi::TextureSharing> sharing = nullptr)
+  explicit Monitor(const Mode& mode)
       : output_mode(mode),
         output(desktop->add("A", mode, 1)),
-        model(mode.bounds.width, mode.bounds.height, 1),
-        source(log, std::make_unique<FakeDuplicator>(desktop), std::make_shared<AreaMemory>(),
-               std::move(sharing)),
-        config(make_config(cursor, region)),
-        viewer(source, config) {
-    output.start_with(start);
-  }
+        model(mode.bounds.width, mode.bounds.height, 1) {}
 
-  // Opened, and with its first picture.
-  void begin() {
-    viewer.open();
-    REQUIRE(settles());
-    viewer.look_until_still();
-    viewer.forget();
-    output.forget_timing();
-  }
   void compose(std::initializer_list<Update> updates) {
     for (const Update& update : updates) model.apply(update);
     output.compose({updates.begin(), updates.size()});
@@ -200,6 +184,35 @@ class Stage {
     output_mode = mode;
     model.resize(mode.bounds.width, mode.bounds.height, seed);
     desktop->set_mode("A", mode, seed);
+  }
+
+  std::shared_ptr<FakeDesktop> desktop = std::make_shared<FakeDesktop>();
+  Mode output_mode;
+  FakeOutput& output;
+  ModelDesktop model;
+};
+
+// And a source on it.
+class Stage : public Monitor {
+ public:
+  explicit Stage(const Mode& mode = {}, CursorMode cursor = CursorMode::kHidden,
+                 Start start = Start::kPicture, std::optional<Rect> region = {},
+                 std::shared_ptr<dxgi::TextureSharing> sharing = nullptr)
+      : Monitor(mode),
+        source(log, std::make_unique<FakeDuplicator>(desktop), std::make_shared<AreaMemory>(),
+               std::move(sharing)),
+        config(make_config(cursor, region)),
+        viewer(source, config) {
+    output.start_with(start);
+  }
+
+  // Opened, and with its first picture.
+  void begin() {
+    viewer.open();
+    REQUIRE(settles());
+    viewer.look_until_still();
+    viewer.forget();
+    output.forget_timing();
   }
   [[nodiscard]] std::vector<std::uint32_t> expected() const {
     auto whole = model.picture(config.cursor == CursorMode::kEmbedded);
@@ -223,12 +236,8 @@ class Stage {
     }));
   }
 
-  std::shared_ptr<FakeDesktop> desktop = std::make_shared<FakeDesktop>();
   std::shared_ptr<LogRing> log = std::make_shared<LogRing>();
   std::vector<std::string> lines;
-  Mode output_mode;
-  FakeOutput& output;
-  ModelDesktop model;
   dxgi::DxgiSource source;
   StreamConfig config;
   Viewer viewer;

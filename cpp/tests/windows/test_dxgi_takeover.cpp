@@ -208,7 +208,7 @@ TEST_CASE("a second stream of one output in a process is refused and says why; G
     message = error.what();
   }
   CHECK(has(message, "monitor A cannot be duplicated"));
-  CHECK(has(message, "another stream of this process duplicates this monitor; share that one"));
+  CHECK(has(message, "another stream of this process duplicates this monitor"));
 
   Script gdi("gdi");
   FallbackSource fallback(another(), std::make_unique<Scripted>(gdi), stage.log,
