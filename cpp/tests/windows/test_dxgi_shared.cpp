@@ -342,9 +342,9 @@ TEST_CASE("two whole streams of a monitor are both on Desktop Duplication") {
   CHECK(stage.output.timing().wrong_calls == 0);
 }
 
-TEST_CASE("4,000 random steps end with the model's picture for two streams") {
+TEST_CASE("2,000 random steps end with the model's picture for two streams") {
   const unsigned first = setting("KVM_TEST_SEED", 20261127);
-  const auto steps = static_cast<int>(setting("KVM_TEST_STEPS", 4'000));
+  const auto steps = static_cast<int>(setting("KVM_TEST_STEPS", 2'000));
   for (const CursorMode cursor : {CursorMode::kMetadata, CursorMode::kEmbedded}) {
     const unsigned seed = first + static_cast<unsigned>(cursor);
     SharedStage stage(cursor, {{0, 0, kMostWidth, kMostHeight}});
