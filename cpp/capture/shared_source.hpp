@@ -25,10 +25,10 @@ class SharedSource final : public FrameSource {
   void open(const StreamConfig& config) override {
     close();
     client_.config = config;
-    auto found = captures_->find(config);
-    found->join(client_);
+    found_ = captures_->find(config);
+    found_->join(client_);
     const std::lock_guard lock(mutex_);
-    capture_ = std::move(found);
+    capture_ = found_;
   }
   [[nodiscard]] int width() const override { return client_.width; }
   [[nodiscard]] int height() const override { return client_.height; }
@@ -63,6 +63,8 @@ class SharedSource final : public FrameSource {
 
   std::shared_ptr<SharedCaptures> captures_;
   SharedCapture::Client client_;
+  // Stays after close(): what the source keeps from one attempt to the next is for that.
+  std::shared_ptr<SharedCapture> found_;
   std::mutex mutex_;
   std::shared_ptr<SharedCapture> capture_;  // written by open() and close(), null in between
 };

@@ -24,6 +24,12 @@
 namespace kvm::test {
 
 inline constexpr std::int64_t kPatienceNs = 10 * kNsPerSec;
+inline constexpr std::int64_t kNever = 3600 * kNsPerSec;
+
+inline void sleep_ms(int ms) {
+  WakeEvent never;
+  never.wait(-1, now_ns() + ms * kNsPerMs);
+}
 
 // What cannot be read by the CPU, for as long as nobody refuses it.
 class Gpu final : public GpuDevice {};
@@ -215,6 +221,17 @@ class ScreenSource final : public FrameSource {
   int height_ = 0;
   std::optional<FramePool> pool_;
   std::shared_ptr<Gpu> gpu_;
+};
+
+// A screen and the captures of it.
+struct Room {
+  std::shared_ptr<SharedCaptures> captures = std::make_shared<SharedCaptures>(
+      [this](std::shared_ptr<LogRing> log, std::shared_ptr<AreaMemory>) {
+        ++made;
+        return std::make_unique<ScreenSource>(screen, std::move(log));
+      });
+  int made = 0;
+  Screen screen;
 };
 
 // One stream of it: keeps of each frame what it names as damage.
