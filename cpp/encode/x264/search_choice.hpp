@@ -34,11 +34,12 @@ class SearchChoice {
 
   void consider(std::int64_t wall_ns) noexcept {
     if (ratio_ > kFails && width_ < kWidest && wall_ns >= next_trial_ns_) {
-      before_ = width_;
-      begin(Trial::kWidest, kWidest);
+      begin(Trial::kWidest, kWidest, width_);
     } else if (width_ > 0 && ratio_ > kFailsWide) {
-      settle(0, ratio_);
+      settle(0, ratio_, wall_ns);
       next_trial_ns_ = wall_ns + kPause;
+    } else if (width_ > 0 && wall_ns >= next_review_ns_) {
+      begin(Trial::kNarrower, width_ - 1, width_);
     }
   }
 
@@ -49,45 +50,57 @@ class SearchChoice {
   // Content often alternates between pictures that are easy and that are hard to predict.
   static constexpr int kTrialPictures = 2;
   static constexpr std::int64_t kPause = kNsPerSec;  // after a trial that did not help
+  static constexpr std::int64_t kReview = 4 * kNsPerSec;
 
-  void begin(Trial trial, int width) noexcept {
+  // `otherwise`: the width that stays if it fails.
+  void begin(Trial trial, int width, int otherwise) noexcept {
     trial_ = trial;
     width_ = width;
+    otherwise_ = otherwise;
     sum_ = 0;
     count_ = 0;
   }
-  void settle(int width, double ratio) noexcept {
+  void settle(int width, double ratio, std::int64_t wall_ns) noexcept {
     trial_ = Trial::kNone;
     width_ = width;
     ratio_ = ratio;
+    next_review_ns_ = wall_ns + kReview;
   }
   void judge(double mean, std::int64_t wall_ns) noexcept {
-    if (trial_ == Trial::kFirst) {
-      settle(width_, mean);
-      consider(wall_ns);
-    } else if (trial_ == Trial::kNarrower) {
-      const bool nearly = mean <= kNearly * ratio_;
-      settle(nearly ? width_ : kWidest, nearly ? mean : ratio_);
-    } else if (mean > kHelped * ratio_) {
-      settle(before_, ratio_);
-      next_trial_ns_ = wall_ns + kPause;
-    } else {
-      ratio_ = mean;
-      if (before_ + 1 < kWidest) {
-        begin(Trial::kNarrower, before_ + 1);
-      } else {
-        settle(kWidest, mean);
-      }
+    switch (trial_) {
+      case Trial::kNone:
+        break;
+      case Trial::kFirst:
+        settle(width_, mean, wall_ns);
+        consider(wall_ns);
+        break;
+      case Trial::kWidest:
+        if (mean > kHelped * ratio_) {
+          settle(otherwise_, ratio_, wall_ns);
+          next_trial_ns_ = wall_ns + kPause;
+        } else {
+          settle(kWidest, mean, wall_ns);
+          if (otherwise_ + 1 < kWidest) begin(Trial::kNarrower, otherwise_ + 1, kWidest);
+        }
+        break;
+      case Trial::kNarrower:
+        if (mean <= kNearly * ratio_) {
+          settle(width_, mean, wall_ns);
+        } else {
+          settle(otherwise_, ratio_, wall_ns);
+        }
+        break;
     }
   }
 
   int width_ = 0;
-  int before_ = 0;  // the trial
+  int otherwise_ = 0;
   Trial trial_ = Trial::kFirst;
   int count_ = 0;  // pictures of this trial, and the sum of their ratios
   double sum_ = 0;
   double ratio_ = 0;  // smoothed, at this width; during a trial, what it is compared with
   std::int64_t next_trial_ns_ = 0;
+  std::int64_t next_review_ns_ = 0;
 };
 
 }  // namespace kvm
