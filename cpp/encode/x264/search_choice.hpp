@@ -46,7 +46,7 @@ class SearchChoice {
   static constexpr double kFails = 0.15;
   static constexpr double kFailsWide = 0.3;
   static constexpr double kHelped = 0.6;  // times the ratio before
-  static constexpr double kNearly = 1.5;  // times the widest's
+  static constexpr double kNearly = 1.3;  // times the wider one's
   // Content often alternates between pictures that are easy and that are hard to predict.
   static constexpr int kTrialPictures = 2;
   static constexpr std::int64_t kPause = kNsPerSec;  // after a trial that did not help
