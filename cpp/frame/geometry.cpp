@@ -72,10 +72,7 @@ bool TileMap::intersects(const Rect& rect) const noexcept {
   const int col_begin = inside.x / kTile;
   const int col_end = (inside.right() - 1) / kTile + 1;
   for (int row = inside.y / kTile; row <= (inside.bottom() - 1) / kTile; ++row) {
-    if (std::memchr(row_ptr(row) + col_begin, 1, static_cast<std::size_t>(col_end - col_begin)) !=
-        nullptr) {
-      return true;
-    }
+    if (find(row, col_begin) < col_end) return true;
   }
   return false;
 }
