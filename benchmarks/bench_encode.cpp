@@ -232,6 +232,7 @@ class Run {
         encoder_(contestant.make()) {
     StreamConfig config;
     config.chroma = options.chroma;
+    config.preset = contestant.preset;
     config.use_hardware_encoder = false;
     config.crf = crf;
     config.bitrate = options.ceiling;

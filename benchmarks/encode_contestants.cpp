@@ -184,10 +184,11 @@ class OpenH264Screen final : public ConstantQuantiser {
 };
 #endif
 
-[[nodiscard]] Contestant ours(std::string name, int slices) {
-  return {std::move(name), PixelFormat::kBgra, [slices] {
-            return std::make_unique<screen::ScreenEncoder>(screen::Slicing{.most = slices});
-          }};
+[[nodiscard]] Contestant ours(std::string name, int slices, std::string preset = "ultrafast") {
+  return {
+      std::move(name), PixelFormat::kBgra,
+      [slices] { return std::make_unique<screen::ScreenEncoder>(screen::Slicing{.most = slices}); },
+      std::move(preset)};
 }
 
 [[nodiscard]] Contestant libavcodec(const char* name, PixelFormat format, const char* preset,
@@ -201,6 +202,7 @@ std::vector<Contestant> contestants(Chroma chroma) {
   const PixelFormat format = chroma == Chroma::k444 ? PixelFormat::kI444 : PixelFormat::kNv12;
   std::vector<Contestant> all{ours("screen", 1),
                               ours("screen, 2 slices", 2),
+                              ours("screen, CABAC", 1, "superfast"),
                               {"x264 product", format, make_x264_encoder},
                               libavcodec("x264 ultrafast", format, "ultrafast"),
                               libavcodec("x264 umh64", format, "ultrafast", ":me=umh:merange=64"),

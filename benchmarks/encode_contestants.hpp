@@ -15,11 +15,12 @@ struct Contestant {
   std::string name;
   PixelFormat format = PixelFormat::kNv12;  // that it gets; kBgra: it converts by itself
   std::function<std::unique_ptr<Encoder>()> make;
+  std::string preset = "ultrafast";  // of the product's own
 };
 
-// Ours with one slice and two, libx264 as the product calls it; then, at constant quantisers and
-// with one thread, libx264 through libavcodec and, where it was there at build time, OpenH264.
-// Those that can code `chroma`.
+// Ours with one slice and two and in CABAC, libx264 as the product calls it; then, at constant
+// quantisers and with one thread, libx264 through libavcodec and, where it was there at build time,
+// OpenH264. Those that can code `chroma`.
 [[nodiscard]] std::vector<Contestant> contestants(Chroma chroma);
 
 }  // namespace kvm::bench

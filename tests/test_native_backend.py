@@ -59,6 +59,7 @@ def test_the_screen_encoder_is_the_first_software_rung(native):
     [
         ({}, "screen"),
         ({"chroma": "444"}, "screen"),
+        ({"preset": "superfast"}, "screen"),
         ({"preset": "veryfast"}, "libx264"),
         ({"preset": "veryfast", "chroma": "444"}, "libx264"),
     ],

@@ -18,8 +18,14 @@ __all__ = ["house"]  # a fixture
 
 pytestmark = pytest.mark.native
 
-_PICTURES = 500
-_TAKEN: dict[str, list[tuple[bool, bytes]]] = {}  # by chroma
+# Chroma, preset, profile as WebCodecs names it, how many pictures. CAVLC, then CABAC.
+_STREAMS = (
+    ("420", "ultrafast", "avc1.42c01f", 500),
+    ("444", "ultrafast", "avc1.f4001f", 500),
+    ("420", "superfast", "avc1.4d401f", 200),
+    ("444", "superfast", "avc1.f4001f", 200),
+)
+_TAKEN: dict[tuple[str, str, str, int], list[tuple[bool, bytes]]] = {}
 
 # Every colour and every kind of change: text that scrolls, a window that moves, flat fills and noise.
 _TERMINAL = (
@@ -66,29 +72,36 @@ def backend(native):
     return native
 
 
-@pytest.fixture(params=["420", "444"])
-def chroma(request):
+@pytest.fixture(params=_STREAMS, ids=lambda kind: f"{kind[0]}-{kind[1]}")
+def kind(request):
     return request.param
 
 
 @pytest.fixture
-def units(screen, stream, h264, chroma):
+def units(screen, stream, h264, kind):
     """[(is it a keyframe, access unit)], as many as wanted; with some keyframes and changes of the rate between.
 
     Taken once for all tests: that is 8 s.
     """
-    if chroma in _TAKEN:
-        return _TAKEN[chroma]
+    if kind in _TAKEN:
+        return _TAKEN[kind]
+    chroma, preset, _, pictures = kind
     taken = []
     chance = np.random.default_rng(5)
     with (
         stream(
-            display=screen.display, encoder="screen", chroma=chroma, cursor="hidden", fps=60, crf=20
+            display=screen.display,
+            encoder="screen",
+            chroma=chroma,
+            preset=preset,
+            cursor="hidden",
+            fps=60,
+            crf=20,
         ) as flow,
         screen.client(*_TERMINAL),
         h264.Brush(screen.display) as brush,
     ):
-        for number in range(_PICTURES):
+        for number in range(pictures):
             if number % 3 == 0:
                 x, y, width, height = (
                     int(chance.integers(1, most)) for most in (500, 350, 140, 130)
@@ -100,11 +113,11 @@ def units(screen, stream, h264, chroma):
                 flow.pipeline.update(crf=float(chance.integers(14, 40)))
             packet = flow.next()
             taken.append((packet.keyframe, bytes(memoryview(packet))))
-    _TAKEN[chroma] = taken
+    _TAKEN[kind] = taken
     return taken
 
 
-def test_chromium_shows_the_same_bits_as_ffmpeg(house, units, chroma) -> None:
+def test_chromium_shows_the_same_bits_as_ffmpeg(house, units, kind) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     decoder = av.CodecContext.create("h264", "r")
@@ -118,14 +131,17 @@ def test_chromium_shows_the_same_bits_as_ffmpeg(house, units, chroma) -> None:
                 for plane in frame.planes
             ]
             wanted.append(hashlib.sha256(b"".join(planes)).hexdigest())
-    assert len(wanted) == _PICTURES
+    chroma, _, codec, pictures = kind
+    assert len(wanted) == pictures
+    # profile_idc and the constraint flags, of the first SPS
+    assert units[0][1][5:7].hex() == codec[5:9]
 
     async def main() -> None:
         async with house() as it, console(it) as page:
             found = await page.evaluate(
                 _DECODE,
                 [
-                    "avc1.f4001f" if chroma == "444" else "avc1.42c01f",
+                    codec,
                     [
                         ["key" if key else "delta", base64.b64encode(unit).decode()]
                         for key, unit in units

@@ -138,8 +138,10 @@ std::vector<Candidate> default_candidates(const ProbeOptions& options) {
   for (const auto& name : names) candidates.push_back(hardware(std::string(name), options));
   Candidate screen;
   screen.name = "screen";
-  // A slower preset asks for fewer bits at any price: that is x264's trade.
-  screen.suits = [](const StreamConfig& config) { return config.preset == kX264Presets.front(); };
+  // A still slower preset asks for fewer bits at any price: that is x264's trade.
+  screen.suits = [](const StreamConfig& config) {
+    return contains_name(kScreenPresets, config.preset);
+  };
   screen.create = make_screen_encoder;
   candidates.push_back(std::move(screen));
   candidates.push_back(software("libx264"));

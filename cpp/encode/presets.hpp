@@ -13,6 +13,8 @@ namespace kvm {
 inline constexpr std::array<const char*, 10> kX264Presets{
     "ultrafast", "superfast", "veryfast", "faster",   "fast",
     "medium",    "slow",      "slower",   "veryslow", "placebo"};
+// Those that the screen encoder knows, as x264 has them: the quickest has CAVLC, the next CABAC.
+inline constexpr std::array<const char*, 2> kScreenPresets{"ultrafast", "superfast"};
 inline constexpr std::array<const char*, 8> kX264Tunes{
     "film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency"};
 

@@ -96,6 +96,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const int rate = bytes.next();
   config.bitrate = 50'000 << rate % 12;
   config.chroma = (rate & 0x80) != 0 ? Chroma::k444 : Chroma::k420;
+  config.preset = (rate & 0x20) != 0 ? "superfast" : "ultrafast";  // CABAC, CAVLC
   EncoderFormat format;
   format.width = (width + 1) & ~1;
   format.height = (height + 1) & ~1;

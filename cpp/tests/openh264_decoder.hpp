@@ -34,7 +34,12 @@ class OpenH264Decoder {
     if (decoder_->DecodeFrameNoDelay(unit.data(), static_cast<int>(unit.size()), planes, &info) !=
         0)
       return std::nullopt;
-    if (info.iBufferStatus != 1) return std::nullopt;
+    if (info.iBufferStatus != 1) {  // other profiles than Baseline it holds back, whatever the VUI
+      set_end(1);
+      (void)decoder_->FlushFrame(planes, &info);
+      set_end(0);
+      if (info.iBufferStatus != 1) return std::nullopt;
+    }
     const SSysMEMBuffer& size = info.UsrData.sSystemBuffer;
     Decoded out;
     out.width = size.iWidth;
@@ -51,6 +56,8 @@ class OpenH264Decoder {
   }
 
  private:
+  void set_end(int end) { decoder_->SetOption(DECODER_OPTION_END_OF_STREAM, &end); }
+
   struct Destroy {
     void operator()(ISVCDecoder* decoder) const {
       decoder->Uninitialize();

@@ -15,13 +15,16 @@
 namespace kvm::test {
 
 // A ceiling that no picture here reaches.
-[[nodiscard]] inline StreamConfig quality(double crf) {
+[[nodiscard]] inline StreamConfig quality(double crf, const char* preset = "ultrafast") {
   StreamConfig config;
+  config.preset = preset;
   config.bitrate = 200'000'000;
   config.crf = crf;
   return config;
 }
 
+// CAVLC and CABAC.
+inline constexpr std::array kPresets{"ultrafast", "superfast"};
 inline constexpr std::array kPlanar{PixelFormat::kI420, PixelFormat::kI444};
 
 // Luma pixels to one of chroma, along a side.

@@ -34,6 +34,8 @@ TEST_CASE("the product's ladder ends in our own encoder, then libx264; both work
   config.chroma = Chroma::k444;
   CHECK(ladder.open(format, config, notes)->name() == "screen");
   CHECK(format.pixel_format == PixelFormat::kBgra);
+  config.preset = "superfast";
+  CHECK(ladder.open(format, config, notes)->name() == "screen");
   // What x264 does better is x264's.
   config.preset = "veryfast";
   CHECK(ladder.open(format, config, notes)->name() == "libx264");
@@ -42,8 +44,17 @@ TEST_CASE("the product's ladder ends in our own encoder, then libx264; both work
   config.preset = "veryfast";
   CHECK(ladder.open(format, config, notes)->name() == "libx264");
   CHECK(format.pixel_format == PixelFormat::kNv12);
+  notes.clear();
   config.encoder = "screen";
+  for (const char* preset : {"ultrafast", "superfast"}) {
+    config.preset = preset;
+    CHECK(ladder.open(format, config, notes)->name() == "screen");
+    CHECK(notes.empty());
+  }
+  config.preset = "medium";
   CHECK(ladder.open(format, config, notes)->name() == "screen");
+  REQUIRE(notes.size() == 1);
+  CHECK(notes[0] == "preset = \"medium\": the screen encoder goes no further than \"superfast\"");
 }
 
 }  // namespace

@@ -18,18 +18,19 @@ using test::Decoded;
 using test::divide_of;
 using test::Exact;
 using test::kPlanar;
+using test::kPresets;
 using test::quality;
 using test::scroll;
 using test::Session;
 using test::tiles_of;
 using test::whole;
 
-void change_in_every_way(PixelFormat format, double crf) {
+void change_in_every_way(PixelFormat format, double crf, const char* preset) {
   std::mt19937 random(5);
   Canvas canvas(format, 326, 250);  // neither side whole macroblocks
   canvas.draw_text(whole(canvas), 1);
   colour(canvas, random);
-  Exact exact(canvas, quality(crf));
+  Exact exact(canvas, quality(crf, preset));
   exact.encode(canvas);
   CHECK(exact.unit.keyframe);
   CHECK(is_idr_access_unit(exact.unit.data));
@@ -78,7 +79,10 @@ TEST_CASE("what it keeps is what a decoder shows: every kind of change, every qu
     CAPTURE(format);
     for (const double crf : {10.0, 16.0, 23.0, 30.0, 38.0, 45.0, 51.0}) {
       CAPTURE(crf);
-      change_in_every_way(format, crf);
+      for (const char* preset : kPresets) {
+        CAPTURE(preset);
+        change_in_every_way(format, crf, preset);
+      }
     }
   }
 }
@@ -123,29 +127,36 @@ TEST_CASE("a large change is cut into slices, a small one is not") {
   }
 }
 
+void bear_noise(PixelFormat format, const char* preset) {
+  std::mt19937 random(8);
+  Canvas canvas(format, 96, 80);
+  Exact exact(canvas, quality(1, preset), {.most = 2, .least_tiles = 4});
+  for (int i = 0; i < 8; ++i) {
+    CAPTURE(i);
+    for (std::size_t plane = 0; plane < 3; ++plane) {
+      const int divide = plane == 0 ? 1 : divide_of(canvas);
+      // Some of it; beside it macroblocks are coded as ever.
+      for (int y = i * 4; y < canvas.height() / divide; ++y) {
+        std::uint8_t* line = canvas.planes().data[plane] + y * canvas.planes().stride[plane];
+        for (int x = i * 4; x < canvas.width() / divide; ++x)
+          line[x] = (random() & 1U) != 0 ? 250 : 5;
+      }
+    }
+    const Decoded shown = exact.encode(canvas, nullptr, i % 4 == 0);
+    // A.3.1
+    const std::size_t most_bits = format == PixelFormat::kI444 ? 6272 : 3200;
+    constexpr std::size_t kHeaders = 200;
+    CHECK(exact.unit.data.size() < 6 * 5 * most_bits / 8 + kHeaders);
+    if (i == 0) CHECK(test::psnr(canvas, shown) > 90);  // sent as it is
+  }
+}
+
 TEST_CASE("noise at the finest quantiser takes no more bits than a decoder must bear") {
   for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
-    std::mt19937 random(8);
-    Canvas canvas(format, 96, 80);
-    Exact exact(canvas, quality(1), {.most = 2, .least_tiles = 4});
-    for (int i = 0; i < 8; ++i) {
-      CAPTURE(i);
-      for (std::size_t plane = 0; plane < 3; ++plane) {
-        const int divide = plane == 0 ? 1 : divide_of(canvas);
-        // Some of it; beside it macroblocks are coded as ever.
-        for (int y = i * 4; y < canvas.height() / divide; ++y) {
-          std::uint8_t* line = canvas.planes().data[plane] + y * canvas.planes().stride[plane];
-          for (int x = i * 4; x < canvas.width() / divide; ++x)
-            line[x] = (random() & 1U) != 0 ? 250 : 5;
-        }
-      }
-      const Decoded shown = exact.encode(canvas, nullptr, i % 4 == 0);
-      // A.3.1
-      const std::size_t most_bits = format == PixelFormat::kI444 ? 6272 : 3200;
-      constexpr std::size_t kHeaders = 200;
-      CHECK(exact.unit.data.size() < 6 * 5 * most_bits / 8 + kHeaders);
-      if (i == 0) CHECK(test::psnr(canvas, shown) > 90);  // sent as it is
+    for (const char* preset : kPresets) {
+      CAPTURE(preset);
+      bear_noise(format, preset);
     }
   }
 }

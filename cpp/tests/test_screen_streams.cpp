@@ -20,6 +20,7 @@ using test::Decoder;
 using test::divide_of;
 using test::Exact;
 using test::kPlanar;
+using test::kPresets;
 using test::quality;
 using test::same_planes;
 using test::scroll;
@@ -27,18 +28,20 @@ using test::Session;
 using test::tiles_of;
 using test::whole;
 
-TEST_CASE("every quantiser, both chroma formats, deblocked and not") {
+TEST_CASE("every quantiser, both chroma formats, CAVLC and CABAC, deblocked and not") {
   for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
-    for (int i = 0; i < 2 * 52; ++i) {
-      const int crf = i / 2;
+    for (int i = 0; i < 4 * 52; ++i) {
+      const int crf = i / 4;
       const Deblocking deblocking = i % 2 == 0 ? Deblocking::kByContent : Deblocking::kAlways;
+      const char* preset = kPresets[static_cast<std::size_t>(i / 2 % 2)];
       CAPTURE(i);
       std::mt19937 random(static_cast<unsigned>(crf));
       Canvas canvas(format, 98, 66);
       canvas.draw_text(whole(canvas), 1);
       colour(canvas, random);
-      Exact exact(canvas, quality(crf), {.most = 1 + crf % 3, .least_tiles = 4}, deblocking);
+      Exact exact(canvas, quality(crf, preset), {.most = 1 + crf % 3, .least_tiles = 4},
+                  deblocking);
       exact.encode(canvas);
       unsigned noise = 1;
       for (unsigned picture = 0; picture < 4; ++picture) {
@@ -67,7 +70,7 @@ TEST_CASE("one decoder follows from size to size, through storms of keyframes an
     Canvas canvas(format, width, height);
     Session session(
         std::make_unique<ScreenEncoder>(Slicing{.most = 1 + round % 8, .least_tiles = 2}), canvas,
-        quality(test::uniform(random, 0, 51)));
+        quality(test::uniform(random, 0, 51), kPresets[static_cast<std::size_t>(round / 2 % 2)]));
     for (unsigned i = 0; i < 12; ++i) {
       CAPTURE(i);
       canvas.draw_text(whole(canvas), i / 2);
@@ -272,39 +275,66 @@ TEST_CASE("the lowest level that carries the bit rate: four times as many bits i
   }
 }
 
+TEST_CASE("superfast is CABAC and takes fewer bits for the same picture; fastdecode is CAVLC") {
+  for (const PixelFormat format : kPlanar) {
+    CAPTURE(format);
+    Canvas canvas(format, 640, 368);
+    std::mt19937 random(3);
+    canvas.draw_text(whole(canvas), 1);
+    colour(canvas, random);
+    const auto bytes = [&](const char* preset, const char* tune) {
+      StreamConfig config = quality(23, preset);
+      config.tune = tune;
+      Exact exact(canvas, config);
+      exact.encode(canvas);
+      return exact.unit.data.size();
+    };
+    const std::size_t cavlc = bytes("ultrafast", "zerolatency");
+    CHECK(bytes("superfast", "zerolatency") < cavlc * 95 / 100);
+    CHECK(bytes("superfast", "fastdecode") == cavlc);
+  }
+}
+
 TEST_CASE("sizes from one macroblock to 8K wide, and what the SPS says of them") {
   for (const PixelFormat format : kPlanar) {
     CAPTURE(format);
     for (const auto& [width, height] :
          {std::pair{2, 2}, {16, 16}, {18, 34}, {640, 368}, {8192, 32}, {8192, 4320}}) {
-      CAPTURE(width);
-      Canvas canvas(format, width, height);
-      canvas.draw_text(whole(canvas), 3);
-      Exact exact(canvas, quality(23), {.most = 3});
-      exact.encode(canvas);
-      bool seen = false;
-      for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
-        if (const auto sps = parse_sps(nal.bytes)) {
-          seen = true;
-          CHECK(sps->width == width);
-          CHECK(sps->height == height);
-          CHECK(sps->profile_idc == (format == PixelFormat::kI444 ? 244 : 66));
-          CHECK(sps->constraint_flags == (format == PixelFormat::kI444 ? 0 : 0xC0));
-          CHECK(sps->chroma_format_idc == (format == PixelFormat::kI444 ? 3 : 1));
-          CHECK(sps->max_num_reorder_frames == 0);
-          CHECK(sps->colour == ColourDescription{});
-        }
-        return true;
-      });
-      CHECK(seen);
-      canvas.draw_text({0, 0, width / 2, height}, 4);
-      const TileMap damage = tiles_of(canvas, whole(canvas));
-      exact.encode(canvas, &damage);
-      const Rect last{width - 1, height - 1, 1,
-                      1};  // after as long a run of skipped ones as there is
-      canvas.draw_text(last, 5);
-      const TileMap one = tiles_of(canvas, last);
-      exact.encode(canvas, &one);
+      for (const char* preset : kPresets) {
+        const bool cabac = preset == kPresets.back();
+        CAPTURE(width);
+        CAPTURE(preset);
+        Canvas canvas(format, width, height);
+        canvas.draw_text(whole(canvas), 3);
+        Exact exact(canvas, quality(23, preset), {.most = 3});
+        exact.encode(canvas);
+        bool seen = false;
+        for_each_nal(exact.unit.data, [&](const NalUnit& nal) {
+          if (const auto sps = parse_sps(nal.bytes)) {
+            seen = true;
+            CHECK(sps->width == width);
+            CHECK(sps->height == height);
+            // High 4:4:4 Predictive, Main, Constrained Baseline.
+            CHECK(sps->profile_idc == (format == PixelFormat::kI444 ? 244 : cabac ? 77 : 66));
+            CHECK(sps->constraint_flags == (format == PixelFormat::kI444 ? 0
+                                            : cabac                      ? 0x40
+                                                                         : 0xC0));
+            CHECK(sps->chroma_format_idc == (format == PixelFormat::kI444 ? 3 : 1));
+            CHECK(sps->max_num_reorder_frames == 0);
+            CHECK(sps->colour == ColourDescription{});
+          }
+          return true;
+        });
+        CHECK(seen);
+        canvas.draw_text({0, 0, width / 2, height}, 4);
+        const TileMap damage = tiles_of(canvas, whole(canvas));
+        exact.encode(canvas, &damage);
+        const Rect last{width - 1, height - 1, 1,
+                        1};  // after as long a run of skipped ones as there is
+        canvas.draw_text(last, 5);
+        const TileMap one = tiles_of(canvas, last);
+        exact.encode(canvas, &one);
+      }
     }
   }
 }

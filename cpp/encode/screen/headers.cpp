@@ -114,11 +114,14 @@ void choose_level(StreamHeader& header) {
 std::vector<std::uint8_t> parameter_sets(const StreamHeader& header) {
   BitWriter sps;
   constexpr int kBaseline = 66;
-  constexpr int kConstrained = 0xC0;
+  constexpr int kMain = 77;
+  constexpr int kConstrainedBaseline = 0xC0;  // obeys the limits of Baseline and of Main
+  constexpr int kAsMain = 0x40;
   constexpr int kHigh444Predictive = 244;
   const bool full_chroma = header.chroma == Chroma::k444;
-  sps.bits(full_chroma ? kHigh444Predictive : kBaseline, 8);
-  sps.bits(full_chroma ? 0 : kConstrained, 8);
+  const bool cabac = header.entropy == Entropy::kCabac;
+  sps.bits(full_chroma ? kHigh444Predictive : cabac ? kMain : kBaseline, 8);
+  sps.bits(full_chroma ? 0 : cabac ? kAsMain : kConstrainedBaseline, 8);
   sps.bits(static_cast<std::uint32_t>(header.level_idc), 8);
   sps.ue(0);  // seq_parameter_set_id
   if (full_chroma) {
@@ -152,7 +155,7 @@ std::vector<std::uint8_t> parameter_sets(const StreamHeader& header) {
   BitWriter pps;
   pps.ue(0);
   pps.ue(0);
-  pps.bit(false);  // CAVLC
+  pps.bit(cabac);  // entropy_coding_mode_flag
   pps.bit(false);
   pps.ue(0);  // one slice group
   pps.ue(0);  // one reference
@@ -186,6 +189,7 @@ void write_slice_header(SliceBits& out, const SliceHeader& header) {
     out.put(0, 2);  // dec_ref_pic_marking(): output what came before, short-term
   } else {
     out.put(0, 3);  // one reference, in its order; sliding window
+    if (header.entropy == Entropy::kCabac) out.ue(0);  // cabac_init_idc
   }
   out.se(header.quantiser - kInitialQuantiser);
   constexpr std::uint32_t kNotDeblocked = 1;

@@ -10,12 +10,15 @@
 
 namespace kvm::screen {
 
+enum class Entropy { kCavlc, kCabac };
+
 struct StreamHeader {
   int width = 0;  // even, pixels shown
   int height = 0;
   double fps = 60.0;
   int bitrate = 6'000'000;  // bit/s
   Chroma chroma = Chroma::k420;
+  Entropy entropy = Entropy::kCavlc;
   int level_idc = 42;
   int vertical_reach = 511;  // of vectors, full pixels: what the level allows
 };
@@ -41,6 +44,7 @@ struct SliceHeader {
   int idr_pic_id = 0;  // differs between IDR pictures that follow each other
   int quantiser = 26;
   bool deblocked = false;  // inside the slice, not across its borders
+  Entropy entropy = Entropy::kCavlc;
 };
 void write_slice_header(SliceBits& out, const SliceHeader& header);
 

@@ -15,8 +15,8 @@
 #include <cstring>
 
 #include "encode/screen/apart-inl.hpp"
+#include "encode/screen/cavlc_residual.hpp"
 #include "encode/screen/intra4_edge.hpp"
-#include "encode/screen/residual.hpp"
 #include "encode/screen/scales.hpp"
 #include "hwy/highway.h"
 

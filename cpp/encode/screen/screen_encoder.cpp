@@ -18,8 +18,14 @@ namespace {
 
 constexpr std::array kFormats420{PixelFormat::kBgra, PixelFormat::kI420};
 constexpr std::array kFormats444{PixelFormat::kBgra, PixelFormat::kI444};
-// Finer needs levels that Baseline cannot write.
+// Finer needs levels that CAVLC cannot write in Baseline.
 constexpr int kFinestQuantiser = 10;
+
+[[nodiscard]] Entropy entropy_of(const StreamConfig& config) {
+  const bool quick = config.preset == kScreenPresets.front() ||
+                     config.tune.find("fastdecode") != std::string::npos;
+  return quick ? Entropy::kCavlc : Entropy::kCabac;
+}
 
 // Brings `tiles` of the older picture of a pair up to the newer one.
 void bring_up(const Planes& from, Planes& to, const TileMap& tiles) {
@@ -54,15 +60,18 @@ std::span<const PixelFormat> ScreenEncoder::accepts(Chroma chroma) const {
 void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config,
                          std::vector<std::string>& notes) {
   check_preset_and_tune(config.preset, config.tune);
-  if (config.preset != kX264Presets.front()) {
-    notes.push_back("preset = \"" + config.preset + "\" has no counterpart in the screen encoder");
+  if (!contains_name(kScreenPresets, config.preset)) {
+    notes.push_back("preset = \"" + config.preset +
+                    "\": the screen encoder goes no further than \"" + kScreenPresets.back() +
+                    "\"");
   }
   format_ = format;
   header_ = {.width = format.width,
              .height = format.height,
              .fps = config.fps,
              .bitrate = config.bitrate,
-             .chroma = config.chroma};
+             .chroma = config.chroma,
+             .entropy = entropy_of(config)};
   choose_level(header_);
   cols_ = (format.width + kTile - 1) / kTile;
   rows_ = (format.height + kTile - 1) / kTile;
@@ -77,7 +86,9 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   map_ = MacroblockMap(cols_, rows_);
   most_pieces_ = static_cast<std::size_t>(std::clamp(slicing_.most, 1, rows_));
   constexpr std::size_t kStillPieces = 2;  // above and below a film
-  slices_.assign(most_pieces_ + kStillPieces, Slice{SliceCoder(map_), {}});
+  slices_.clear();
+  for (std::size_t i = 0; i < most_pieces_ + kStillPieces; ++i)
+    slices_.push_back({.coder = SliceCoder(map_, header_.entropy), .bits = {}});
   workers_ = std::make_unique<Workers>(static_cast<int>(most_pieces_) - 1, "kvm-slice");
   detail_ = DetailMap(format.width, format.height, config.chroma);
   rate_ = {config.fps, config.bitrate, config.crf};
@@ -216,7 +227,7 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
   share(ranges,
         [&](std::size_t i, Rows rows) { code_rows(slices_[i], setup, rows, refine, tiles); });
   for (std::size_t i = 0; i < ranges.size(); ++i) {
-    append_slice(annexb, slices_[i].bits.finish(), idr);
+    append_slice(annexb, slices_[i].bits.bytes(), idr);
   }
 }
 
@@ -245,7 +256,8 @@ void ScreenEncoder::code_rows(Slice& slice, const SliceSetup& picture, Rows rows
                                   .frame_num = frame_num_,
                                   .idr_pic_id = idr_pic_id_,
                                   .quantiser = setup.quantiser,
-                                  .deblocked = slice.deblocked});
+                                  .deblocked = slice.deblocked,
+                                  .entropy = header_.entropy});
   SliceCoder& coder = slice.coder;
   coder.begin(setup, slice.bits);
   for (int row = rows.begin; row < rows.end; ++row) {

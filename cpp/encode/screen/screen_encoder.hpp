@@ -1,5 +1,5 @@
-// Our own H.264 for screens, whose cost follows what changed: Constrained Baseline, and High 4:4:4
-// Predictive where chroma is as fine as luma.
+// Our own H.264 for screens, whose cost follows what changed: Constrained Baseline, Main with
+// CABAC, and High 4:4:4 Predictive where chroma is as fine as luma.
 #pragma once
 
 #include <array>

@@ -1,6 +1,7 @@
 // Writes the bits of one slice (ITU-T H.264, 7.2 and 9.1): fast, as it sees every coefficient.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -96,14 +97,21 @@ class SliceBits {
                  : 2U * static_cast<std::uint32_t>(-value));
   }
   void align() noexcept { put(0, (8 - pending_count_) % 8); }
+  void align_with_ones() noexcept {
+    const int count = (8 - pending_count_) % 8;
+    put((1U << count) - 1, count);
+  }
   [[nodiscard]] std::size_t bit_count() const noexcept {
     return used_ * 8 + static_cast<std::size_t>(pending_count_);
   }
-  // Adds rbsp_slice_trailing_bits(); valid until the next call.
-  [[nodiscard]] std::span<const std::uint8_t> finish() {
-    reserve(8);
-    put(1, 1);
-    align();
+  // Whole bytes, after align().
+  void append(std::span<const std::uint8_t> bytes) {
+    reserve(bytes.size());
+    std::copy(bytes.begin(), bytes.end(), bytes_.begin() + static_cast<std::ptrdiff_t>(used_));
+    used_ += bytes.size();
+  }
+  // Those that are complete; valid until the next call.
+  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept {
     return {bytes_.data(), used_};
   }
 

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "encode/screen/difference.hpp"
-#include "encode/screen/patterns.hpp"
 
 namespace kvm::screen {
 namespace {
@@ -15,18 +13,18 @@ namespace {
 // sees it while it moves, and coding it is half the work and half the bits of a scroll.
 constexpr int kChromaBits = 200;
 
-// A.3.1: 128 bits more than a macroblock's pixels have.
-[[nodiscard]] constexpr std::size_t most_bits(Chroma chroma) noexcept {
-  return 128 + 8 * kTile * kTile * (chroma == Chroma::k444 ? 6 : 3) / 2;
-}
-
 }  // namespace
+
+SliceCoder::SliceCoder(MacroblockMap& map, Entropy entropy)
+    : map_(&map), writer_(entropy == Entropy::kCabac ? make_cabac_writer() : make_cavlc_writer()) {}
 
 void SliceCoder::begin(const SliceSetup& setup, SliceBits& out) {
   setup_ = setup;
-  out_ = &out;
-  skipped_ = 0;
-  written_quantiser_ = setup.quantiser;
+  writer_->begin({.intra = setup.intra,
+                  .quantiser = setup.quantiser,
+                  .chroma = setup.chroma,
+                  .cols = map_->cols()},
+                 out);
 }
 
 void SliceCoder::use_quantiser(int quantiser) noexcept {
@@ -58,7 +56,7 @@ SourceBlock SliceCoder::source_at(int col, int row) const noexcept {
           .chroma_stride = source[1].stride};
 }
 
-SliceCoder::Around SliceCoder::around(int col, int row) const noexcept {
+Around SliceCoder::around(int col, int row) const noexcept {
   Around found;
   if (col > 0) found.left = &map_->at(col - 1, row);
   if (row == setup_.first_row) return found;
@@ -96,48 +94,29 @@ void SliceCoder::skip(int col, int end, int row) {
   // Once one macroblock rests, all that follow it are predicted to rest (8.4.1.1).
   const Around near = around(col, row);
   if (skip_vector(near) != Vector{}) {
-    out_->reserve(kMacroblockBytes);
-    const Vector predicted = predicted_vector(near);
-    write_skip_run();
-    out_->ue(0);
-    out_->se(-4 * predicted.x);
-    out_->se(-4 * predicted.y);
-    out_->ue(0);  // nothing coded
+    residual_.pattern = 0;
+    Macroblock macroblock;
+    macroblock.predicted[0] = predicted_vector(near);
+    (void)writer_->write(col, macroblock, residual_, near, nullptr);
     ++col;
   }
-  skipped_ += static_cast<std::uint32_t>(end - col);
+  if (col < end) writer_->skip(col, end - col);
 }
 
-void SliceCoder::end() {
-  out_->reserve(kMacroblockBytes);
-  if (skipped_ > 0) write_skip_run();
+void SliceCoder::write(int col, int row, const Macroblock& macroblock, const Around& around,
+                       State& state) {
+  if (macroblock.has_residual(residual_)) state.quantiser = static_cast<std::int8_t>(quantiser_);
+  if (!writer_->write(col, macroblock, residual_, around, &state)) send_pixels(col, row);
 }
 
-SliceCoder::Begun SliceCoder::begin_macroblock() {
-  out_->reserve(kMacroblockBytes);
-  return {out_->mark(), skipped_, written_quantiser_};
-}
-
-// Noise at a fine quantiser may take more bits than its pixels do, and more than a decoder must
-// bear: then it is sent as it is (I_PCM, 7.3.5).
-void SliceCoder::end_macroblock(int col, int row, const Begun& begun) {
-  if (out_->bits_since(begun.mark) <= most_bits(setup_.chroma)) return;
-  out_->take_back(begun.mark);
-  skipped_ = begun.skipped;
-  written_quantiser_ = begun.written_quantiser;
-  write_skip_run();
-  constexpr std::uint32_t kPcm = 25;  // table 7-11
-  out_->ue(setup_.intra ? kPcm : kPcm + 5);
-  out_->align();
+void SliceCoder::send_pixels(int col, int row) {
+  writer_->write_pixels(col, row, *setup_.source);
   for (std::size_t plane = 0; plane < 3; ++plane) {
     const int size = setup_.picture->tile(plane);
     const Plane& source = (*setup_.source)[plane];
     const Plane& picture = (*setup_.picture)[plane];
-    for (int y = row * size; y < (row + 1) * size; ++y) {
-      const std::uint8_t* line = source.at(col * size, y);
-      std::memcpy(picture.at(col * size, y), line, static_cast<std::size_t>(size));
-      for (int x = 0; x < size; ++x) out_->put(line[x], 8);
-    }
+    copy_pixels(source.at(col * size, row * size), source.stride,
+                picture.at(col * size, row * size), picture.stride, size, size);
   }
   constexpr int kExact = 0;
   State& state = map_->code(col, row, true, {}, kExact);
@@ -145,22 +124,6 @@ void SliceCoder::end_macroblock(int col, int row, const Begun& begun) {
   // 9.2.1: its neighbours count 16 levels in each of its blocks.
   state.luma.fill(16);
   for (auto& counts : state.chroma) counts.fill(16);
-}
-
-void SliceCoder::write_skip_run() {
-  if (setup_.intra) return;
-  out_->ue(skipped_);
-  skipped_ = 0;
-}
-
-void SliceCoder::write_quantiser(State& state) {
-  // mb_qp_delta: -26 … 25, further ones go round (7.4.5).
-  int delta = quantiser_ - written_quantiser_;
-  if (delta < -26) delta += 52;
-  if (delta > 25) delta -= 52;
-  out_->se(delta);
-  written_quantiser_ = quantiser_;
-  state.quantiser = static_cast<std::int8_t>(quantiser_);
 }
 
 // Between what stands in the picture and the source.
@@ -174,20 +137,8 @@ int SliceCoder::chroma_difference(int col, int row, const SourceBlock& source) c
   return sum;
 }
 
-void SliceCoder::write_vectors(const Motion& motion, const Around& around) {
-  const std::array<Vector, 4> predicted = predicted_parts(around, motion);
-  std::size_t i = 0;
-  for (const Motion::Part& part : motion.parts()) {
-    const Vector vector = motion.vector_of(part);
-    out_->se(4 * (vector.x - predicted[i].x));
-    out_->se(4 * (vector.y - predicted[i].y));
-    ++i;
-  }
-}
-
 // The prediction is in the picture already.
 void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& around) {
-  const Begun begun = begin_macroblock();
   const Motion& motion = inter.motion;
   const SourceBlock source = source_at(col, row);
   residual_.pattern = 0;
@@ -205,18 +156,12 @@ void SliceCoder::code_inter(int col, int row, const Inter& inter, const Around& 
   }
   State& state = map_->code(col, row, false, motion, quality);
   if (residual_.pattern == 0 && motion.whole() && motion.first() == skip_vector(around)) {
-    ++skipped_;
+    writer_->skip(col, 1);
     return;
   }
-  write_skip_run();
-  out_->ue(static_cast<std::uint32_t>(motion.shape));
-  if (motion.shape == Motion::Shape::kQuarters) out_->put(0b1111, 4);  // sub_mb_type: four times 0
-  write_vectors(motion, around);
-  out_->ue(inter_code(residual_.pattern, setup_.chroma));
-  if (residual_.pattern == 0) return;
-  write_quantiser(state);
-  write_residual_blocks(state, around, false);
-  end_macroblock(col, row, begun);
+  const Macroblock macroblock{
+      .quantiser = quantiser_, .motion = motion, .predicted = predicted_parts(around, motion)};
+  write(col, row, macroblock, around, state);
 }
 
 // Predicts and codes Cb and Cr; `mode` is luma's own in 4:4:4 (8.3.4.5), else theirs.
@@ -232,7 +177,6 @@ void SliceCoder::chroma_intra(int col, int row, IntraMode mode, const Around& ar
 }
 
 void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& around) {
-  const Begun begun = begin_macroblock();
   const Plane& luma = (*setup_.picture)[0];
   std::uint8_t* pixels = luma.at(col * kTile, row * kTile);
   predict_luma(intra.mode, around.available(), pixels, luma.stride, pixels, luma.stride);
@@ -242,16 +186,11 @@ void SliceCoder::code_intra(int col, int row, const Intra& intra, const Around& 
   chroma_intra(col, row, chroma_mode, around);
 
   State& state = map_->code(col, row, true, {}, quantiser_);
-  write_skip_run();
-  // Table 7-11: 1 + mode + 4 × chroma's pattern + 12 when there are luma AC levels.
-  const std::uint32_t type = 1 + static_cast<std::uint32_t>(intra.mode) +
-                             4 * (residual_.pattern >> 4) +
-                             ((residual_.pattern & 15U) != 0 ? 12U : 0U);
-  out_->ue(setup_.intra ? type : type + 5);
-  if (!full_chroma()) out_->ue(chroma_mode_number(chroma_mode));
-  write_quantiser(state);
-  write_residual_blocks(state, around, true);
-  end_macroblock(col, row, begun);
+  const Macroblock macroblock{.kind = Macroblock::Kind::kIntra16,
+                              .quantiser = quantiser_,
+                              .mode = intra.mode,
+                              .chroma_mode = chroma_mode};
+  write(col, row, macroblock, around, state);
 }
 
 }  // namespace kvm::screen

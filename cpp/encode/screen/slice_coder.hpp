@@ -5,15 +5,17 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 
 #include "encode/screen/headers.hpp"
 #include "encode/screen/intra4.hpp"
+#include "encode/screen/macroblock.hpp"
 #include "encode/screen/macroblock_map.hpp"
+#include "encode/screen/macroblock_writer.hpp"
 #include "encode/screen/planes.hpp"
 #include "encode/screen/predict.hpp"
-#include "encode/screen/residual.hpp"
 #include "encode/screen/slice_bits.hpp"
 #include "encode/screen/transform.hpp"
 
@@ -46,8 +48,9 @@ struct SliceSetup {
 // reads is written by another.
 class SliceCoder {
  public:
-  // `map` is shared by the slices and outlives them. `out` holds the slice header already.
-  explicit SliceCoder(MacroblockMap& map) : map_(&map) {}
+  // `map` is shared by the slices and outlives them.
+  SliceCoder(MacroblockMap& map, Entropy entropy);
+  // `out` holds the slice header already, and has all of the slice after end().
   void begin(const SliceSetup& setup, SliceBits& out);
   // Content that changed, in any way.
   void code(int col, int end, int row);
@@ -55,40 +58,12 @@ class SliceCoder {
   void refine(int col, int row, int quantiser);
   // Unchanged macroblocks.
   void skip(int col, int end, int row);
-  // Writes what is pending of a run of skipped macroblocks.
-  void end();
+  void end() { writer_->end(); }
 
  private:
-  static constexpr std::size_t kMacroblockBytes = 4096;  // more than any macroblock can take
-  static constexpr int kFewestTogether = 8;              // two cache lines of each row
+  static constexpr int kFewestTogether = 8;  // two cache lines of each row
 
   using State = MacroblockMap::State;
-  struct Around {  // neighbours of the macroblock in hand; null = outside the slice
-    const State* left = nullptr;
-    const State* top = nullptr;
-    const State* corner = nullptr;  // right above, or where there is none left above
-    bool corner_is_left = false;
-    // Of the pixels that touch the macroblock; 0 where nothing moves.
-    [[nodiscard]] Vector left_vector() const noexcept;
-    [[nodiscard]] Vector top_vector() const noexcept;
-    [[nodiscard]] Vector corner_vector() const noexcept;
-    [[nodiscard]] Neighbours available() const noexcept {
-      return {left != nullptr, top != nullptr};
-    }
-  };
-  struct LumaLevels {
-    LumaBlocks blocks;
-    Block4 dc;  // Intra_16x16 only
-    Occupied<16> used;
-  };
-  struct Residual {  // levels of the macroblock in hand
-    LumaLevels luma;
-    std::array<LumaLevels, 2> full_chroma;  // 4:4:4: Cb and Cr, coded as luma is
-    ChromaBlocks chroma;                    // 4:2:0
-    std::array<ChromaDc, 2> chroma_dc;
-    Occupied<8> chroma_used;  // AC
-    unsigned pattern = 0;     // CodedBlockPatternLuma | CodedBlockPatternChroma << 4
-  };
   struct Inter {
     Motion motion;
     bool exact_luma = false;  // the source itself is found there
@@ -127,9 +102,6 @@ class SliceCoder {
   [[nodiscard]] bool full_chroma() const noexcept { return setup_.chroma == Chroma::k444; }
   // Planes that are coded as luma is.
   [[nodiscard]] std::size_t luma_planes() const noexcept { return full_chroma() ? 3 : 1; }
-  [[nodiscard]] LumaLevels& levels_of(std::size_t plane) noexcept {
-    return plane == 0 ? residual_.luma : residual_.full_chroma[plane - 1];
-  }
   [[nodiscard]] int quantiser_of(std::size_t plane) const noexcept {
     return plane == 0 ? quantiser_
                       : chroma_quantiser(std::min(quantiser_ + chroma_offset(setup_.chroma), 51));
@@ -209,34 +181,19 @@ class SliceCoder {
                   LumaLevels& levels) const;
   void chroma(int col, int row, const SourceBlock& source, Rounding rounding);
   void chroma_intra(int col, int row, IntraMode mode, const Around& around);
-  // Brackets around what one macroblock writes.
-  struct Begun {
-    SliceBits::Mark mark;
-    std::uint32_t skipped = 0;
-    int written_quantiser = 0;
-  };
-  [[nodiscard]] Begun begin_macroblock();
-  void end_macroblock(int col, int row, const Begun& begun);
-  void write_skip_run();
-  void write_quantiser(State& state);
-  void write_vectors(const Motion& motion, const Around& around);
-  void write_residual_blocks(State& state, const Around& around, bool intra);
-  template <std::size_t kPlane>
-  void write_luma_block(State& state, const Around& around, std::size_t block, bool intra);
-  template <std::size_t kPlane>
-  void write_luma(State& state, const Around& around, bool intra);
-  void write_chroma_block(State& state, const Around& around, std::size_t plane, std::size_t block);
+  // With the levels in `residual_`. Noise at a fine quantiser may take more bits than its pixels
+  // do, and more than a decoder must bear: then it is sent as it is.
+  void write(int col, int row, const Macroblock& macroblock, const Around& around, State& state);
+  void send_pixels(int col, int row);
 
   MacroblockMap* map_;
+  std::unique_ptr<MacroblockWriter> writer_;
   SliceSetup setup_;
-  SliceBits* out_ = nullptr;
-  std::uint32_t skipped_ = 0;  // macroblocks since the last one written
-  int quantiser_ = 0;          // of the macroblock in hand, as the two lambdas: use_quantiser()
-  int written_quantiser_ = 0;  // QP_Y,PRED: that of the last macroblock that stated one
-  int lambda_ = 1;             // differences that one bit is worth
-  int squared_lambda_ = 1;     // squared differences that one bit is worth
+  int quantiser_ = 0;       // of the macroblock in hand, as the two lambdas: use_quantiser()
+  int lambda_ = 1;          // differences that one bit is worth
+  int squared_lambda_ = 1;  // squared differences that one bit is worth
   int together_ = kFewestTogether;  // macroblocks that moved_together() tries next
-  Residual residual_;
+  Residual residual_;               // levels of the macroblock in hand
   LumaLevels trial_;
 };
 

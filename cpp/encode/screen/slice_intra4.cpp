@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "encode/screen/difference.hpp"
-#include "encode/screen/patterns.hpp"
 #include "encode/screen/slice_coder.hpp"
 
 namespace kvm::screen {
@@ -101,7 +100,7 @@ bool SliceCoder::code_intra4(int col, int row, const Rival& rival, const Around&
   };
   Block4 block_levels;
   const auto keep = [&](std::size_t plane, std::size_t i, std::uint16_t nonzero) {
-    LumaLevels& levels = levels_of(plane);
+    LumaLevels& levels = residual_.plane(plane);
     const std::size_t block = raster(i);
     levels.used.nonzero[block] = nonzero;
     levels.used.large[block] = 0;
@@ -113,8 +112,8 @@ bool SliceCoder::code_intra4(int col, int row, const Rival& rival, const Around&
         levels.used.large[block] |= static_cast<std::uint16_t>(rest & -rest);
     }
   };
-  std::array<std::uint8_t, 16> modes;
-  std::array<std::uint8_t, 16> predicted_modes;  // both in raster order
+  Macroblock::Modes modes;
+  Macroblock::Modes predicted_modes;
   int cost = lambda_ * kHeadBits;
   residual_.pattern = 0;
   for (std::size_t i = 0; i < 16; ++i) {  // in coding order
@@ -167,25 +166,12 @@ bool SliceCoder::code_intra4(int col, int row, const Rival& rival, const Around&
 
   State& state = map_->code(col, row, true, {}, quantiser_);
   state.modes = modes;
-  const Begun begun = begin_macroblock();
-  write_skip_run();
-  out_->ue(setup_.intra ? 0 : 5);  // I_NxN
-  for (std::size_t i = 0; i < 16; ++i) {
-    const std::uint8_t mode = modes[raster(i)];
-    const std::uint8_t predicted = predicted_modes[raster(i)];
-    if (mode == predicted) {
-      out_->put(1, 1);  // prev_intra4x4_pred_mode_flag
-    } else {
-      out_->put(mode < predicted ? mode : mode - 1U, 4);  // 0, rem_intra4x4_pred_mode
-    }
-  }
-  if (!full_chroma()) out_->ue(chroma_mode_number(chroma_mode));
-  out_->ue(intra4_code(residual_.pattern, setup_.chroma));
-  if (residual_.pattern != 0) {
-    write_quantiser(state);
-    write_residual_blocks(state, around, false);
-    end_macroblock(col, row, begun);
-  }
+  const Macroblock macroblock{.kind = Macroblock::Kind::kIntra4,
+                              .quantiser = quantiser_,
+                              .modes = modes,
+                              .predicted_modes = predicted_modes,
+                              .chroma_mode = chroma_mode};
+  write(col, row, macroblock, around, state);
   return true;
 }
 

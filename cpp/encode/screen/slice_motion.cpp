@@ -39,20 +39,19 @@ constexpr std::size_t kUpperRight = 1;
 constexpr std::size_t kLowerLeft = 2;
 constexpr std::size_t kLowerRight = 3;
 
-template <typename Around>
 [[nodiscard]] Near corner_of(const Around& around) noexcept {
   return near_of(around.corner, around.corner_is_left ? kLowerRight : kLowerLeft);
 }
 
 }  // namespace
 
-Vector SliceCoder::Around::left_vector() const noexcept {
+Vector Around::left_vector() const noexcept {
   return near_of(left, kUpperRight).vector;
 }
-Vector SliceCoder::Around::top_vector() const noexcept {
+Vector Around::top_vector() const noexcept {
   return near_of(top, kLowerLeft).vector;
 }
-Vector SliceCoder::Around::corner_vector() const noexcept {
+Vector Around::corner_vector() const noexcept {
   return corner_of(*this).vector;
 }
 

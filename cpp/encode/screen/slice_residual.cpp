@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "encode/screen/difference.hpp"
-#include "encode/screen/residual.hpp"
 #include "encode/screen/slice_coder.hpp"
 
 namespace kvm::screen {
@@ -57,32 +56,17 @@ template <std::size_t kCount>
   return all != 0;
 }
 
-// How many levels of each block of a plane are not 0.
-template <std::size_t kPlane, typename State>
-[[nodiscard]] auto& counts_of(State& state) noexcept {
-  if constexpr (kPlane == 0) {
-    return state.luma;
-  } else {
-    return state.chroma[kPlane - 1];
-  }
-}
-
-// 9.2.1: nC from the numbers left and above; -1 = that block is outside the picture.
-[[nodiscard]] int mean_of(int left, int top) noexcept {
-  if (left >= 0 && top >= 0) return (left + top + 1) >> 1;
-  return std::max({left, top, 0});
-}
-
 }  // namespace
 
 void SliceCoder::luma_inter(std::size_t plane, int col, int row, std::optional<unsigned> pattern) {
   const Plane& picture = (*setup_.picture)[plane];
   std::uint8_t* pixels = picture.at(col * kTile, row * kTile);
   const unsigned kept =
-      pattern ? *pattern : luma_levels(plane, col, row, pixels, picture.stride, levels_of(plane));
+      pattern ? *pattern
+              : luma_levels(plane, col, row, pixels, picture.stride, residual_.plane(plane));
   if (kept == 0) return;
   residual_.pattern |= kept;
-  add_luma(levels_of(plane).blocks, nullptr, quantiser_of(plane), pixels, picture.stride);
+  add_luma(residual_.plane(plane).blocks, nullptr, quantiser_of(plane), pixels, picture.stride);
 }
 
 unsigned SliceCoder::luma_levels(std::size_t plane, int col, int row,
@@ -133,13 +117,13 @@ bool SliceCoder::code_skip(int col, int row, Vector vector, std::optional<unsign
   chroma(col, row, source, Rounding::kInter);
   if (residual_.pattern != 0) return false;
   map_->code(col, row, false, Motion::of_whole(vector), quantiser_);
-  ++skipped_;
+  writer_->skip(col, 1);
   return true;
 }
 
 void SliceCoder::luma_intra(std::size_t plane, int col, int row) {
   const Plane& picture = (*setup_.picture)[plane];
-  LumaLevels& levels = levels_of(plane);
+  LumaLevels& levels = residual_.plane(plane);
   luma_intra(plane, col, row, picture.at(col * kTile, row * kTile), picture.stride, levels);
   if (any_of(levels.used)) residual_.pattern |= 15U;
 }
@@ -199,74 +183,6 @@ void SliceCoder::chroma(int col, int row, const SourceBlock& source, Rounding ro
     std::copy(scaled.begin(), scaled.end(), dc.begin() + static_cast<std::ptrdiff_t>(c * 4));
   }
   add_chroma(blocks, dc.data(), quantiser, pixels, stride);
-}
-
-// 9.2.1: contexts count levels of the same plane.
-template <std::size_t kPlane>
-void SliceCoder::write_luma_block(State& state, const Around& around, std::size_t block,
-                                  bool intra) {
-  std::array<std::uint8_t, 16>& counts = counts_of<kPlane>(state);
-  const int left = block % 4 > 0            ? counts[block - 1]
-                   : around.left != nullptr ? counts_of<kPlane>(*around.left)[block + 3]
-                                            : -1;
-  const int top = block >= 4              ? counts[block - 4]
-                  : around.top != nullptr ? counts_of<kPlane>(*around.top)[block + 12]
-                                          : -1;
-  const LumaLevels& levels = levels_of(kPlane);
-  counts[block] = static_cast<std::uint8_t>(
-      write_residual(*out_, {&levels.blocks.at[0][block], 16, levels.used.nonzero[block]},
-                     intra ? BlockKind::kAc : BlockKind::kWhole, mean_of(left, top)));
-}
-
-// residual_luma() (7.3.5.3.1), in 4:4:4 of Cb and Cr too.
-template <std::size_t kPlane>
-void SliceCoder::write_luma(State& state, const Around& around, bool intra) {
-  if (intra) {
-    const Block4& dc = levels_of(kPlane).dc;
-    BlockLevels block{dc.data(), 1, 0};
-    for (std::uint32_t i = 0; i < 16; ++i) block.nonzero |= dc[kZigzag[i]] != 0 ? 1U << i : 0U;
-    const int left = around.left != nullptr ? counts_of<kPlane>(*around.left)[3] : -1;
-    const int top = around.top != nullptr ? counts_of<kPlane>(*around.top)[12] : -1;
-    write_residual(*out_, block, BlockKind::kWhole, mean_of(left, top));
-  }
-  for (std::size_t i = 0; i < 16; ++i) {
-    if ((residual_.pattern >> i / 4 & 1U) != 0)
-      write_luma_block<kPlane>(state, around, raster(i), intra);
-  }
-}
-
-void SliceCoder::write_chroma_block(State& state, const Around& around, std::size_t plane,
-                                    std::size_t block) {
-  std::array<std::uint8_t, 16>& counts = state.chroma[plane];
-  const int left = block % 2 > 0            ? counts[block - 1]
-                   : around.left != nullptr ? around.left->chroma[plane][block + 1]
-                                            : -1;
-  const int top = block >= 2              ? counts[block - 2]
-                  : around.top != nullptr ? around.top->chroma[plane][block + 2]
-                                          : -1;
-  const std::size_t at = plane * 4 + block;
-  counts[block] = static_cast<std::uint8_t>(
-      write_residual(*out_, {&residual_.chroma.at[0][at], 8, residual_.chroma_used.nonzero[at]},
-                     BlockKind::kAc, mean_of(left, top)));
-}
-
-void SliceCoder::write_residual_blocks(State& state, const Around& around, bool intra) {
-  write_luma<0>(state, around, intra);
-  if (full_chroma()) {
-    write_luma<1>(state, around, intra);
-    write_luma<2>(state, around, intra);
-    return;
-  }
-  if (residual_.pattern >> 4 == 0) return;
-  for (const ChromaDc& dc : residual_.chroma_dc) {
-    BlockLevels block{dc.data(), 1, 0};
-    for (std::uint32_t i = 0; i < 4; ++i) block.nonzero |= dc[i] != 0 ? 1U << i : 0U;
-    write_residual(*out_, block, BlockKind::kChromaDc, 0);
-  }
-  if (residual_.pattern >> 4 != 2) return;
-  for (std::size_t plane = 0; plane < 2; ++plane) {
-    for (std::size_t block = 0; block < 4; ++block) write_chroma_block(state, around, plane, block);
-  }
 }
 
 }  // namespace kvm::screen

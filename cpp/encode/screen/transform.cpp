@@ -11,7 +11,7 @@
 
 #include <utility>
 
-#include "encode/screen/residual.hpp"
+#include "encode/screen/cavlc_residual.hpp"
 #include "encode/screen/scales.hpp"
 #include "hwy/highway.h"
 

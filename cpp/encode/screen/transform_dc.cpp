@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdlib>
 
-#include "encode/screen/residual.hpp"
+#include "encode/screen/cavlc_residual.hpp"
 #include "encode/screen/scales.hpp"
 #include "encode/screen/transform.hpp"
 

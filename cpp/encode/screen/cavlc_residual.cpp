@@ -1,4 +1,4 @@
-#include "encode/screen/residual.hpp"
+#include "encode/screen/cavlc_residual.hpp"
 
 #include <algorithm>
 #include <array>

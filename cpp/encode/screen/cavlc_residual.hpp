@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "encode/screen/macroblock.hpp"
 #include "encode/screen/slice_bits.hpp"
 
 namespace kvm::screen {
@@ -12,14 +13,6 @@ namespace kvm::screen {
 // The levels of Baseline reach this far at the finest quantisers that the encoder uses (9.2.2.1: no
 // level_prefix above 15).
 inline constexpr int kLargestLevel = 2000;
-
-// The levels of one block among others that lie side by side: level i of the scan is
-// levels[kZigzag[i] * stride].
-struct BlockLevels {
-  const std::int16_t* levels = nullptr;
-  std::ptrdiff_t stride = 1;
-  std::uint32_t nonzero = 0;  // bit i = level i of the scan is not 0
-};
 
 enum class BlockKind {
   kWhole,     // 16 levels
