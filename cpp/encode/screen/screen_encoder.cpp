@@ -8,7 +8,6 @@
 #include "base/error.hpp"
 #include "convert/convert.hpp"
 #include "encode/presets.hpp"
-#include "encode/rate.hpp"
 #include "encode/screen/deblock.hpp"
 #include "encode/screen/deblock_choice.hpp"
 
@@ -41,10 +40,6 @@ void bring_up(const Planes& from, Planes& to, const TileMap& tiles) {
 }
 
 }  // namespace
-
-Slicing slicing_of_this_machine() noexcept {
-  return {.most = software_threads()};
-}
 
 UpdateResult ScreenEncoder::update(const RateSettings& rate) {
   rate_ = rate;
@@ -84,12 +79,12 @@ void ScreenEncoder::open(const EncoderFormat& format, const StreamConfig& config
   sharpened_ = last_changed_;
   next_sharpened_ = 0;
   map_ = MacroblockMap(cols_, rows_);
-  most_pieces_ = static_cast<std::size_t>(std::clamp(slicing_.most, 1, rows_));
-  constexpr std::size_t kStillPieces = 2;  // above and below a film
+  const int pieces = slicing_.most_of(rows_);
+  constexpr int kStillPieces = 2;  // above and below a film
   slices_.clear();
-  for (std::size_t i = 0; i < most_pieces_ + kStillPieces; ++i)
+  for (int i = 0; i < pieces + kStillPieces; ++i)
     slices_.push_back({.coder = SliceCoder(map_, header_.entropy), .bits = {}});
-  workers_ = std::make_unique<Workers>(static_cast<int>(most_pieces_) - 1, "kvm-slice");
+  workers_ = std::make_unique<Workers>(pieces - 1, "kvm-slice");
   detail_ = DetailMap(format.width, format.height, config.chroma);
   rate_ = {config.fps, config.bitrate, config.crf};
   quantiser_ = Quantiser(rate_, Quantiser::Unchanged::kLeftAlone);
@@ -146,45 +141,6 @@ void ScreenEncoder::repeat_edges(const TileMap& tiles, const Planes& to) const {
   }
 }
 
-std::vector<ScreenEncoder::Rows> ScreenEncoder::cut(const TileMap& tiles) const {
-  const std::size_t total = tiles.count();
-  const std::size_t pieces = std::clamp<std::size_t>(
-      total / std::max<std::size_t>(slicing_.least_tiles, 1), 1, most_pieces_);
-  if (pieces == 1) return {{0, rows_}};
-  std::vector<Rows> ranges;
-  std::size_t seen = 0;
-  int begin = 0;
-  for (int row = 0; row < rows_; ++row) {
-    const std::uint8_t* marks = tiles.row_ptr(row);
-    seen += static_cast<std::size_t>(std::count(marks, marks + cols_, std::uint8_t{1}));
-    const bool last = row == rows_ - 1;
-    const bool full = seen * pieces >= total * (ranges.size() + 1);
-    if (last || (full && ranges.size() + 1 < pieces)) {
-      ranges.push_back({begin, row + 1});
-      begin = row + 1;
-    }
-  }
-  return ranges;
-}
-
-// A film's black bars, or a panel, are no part of a slice that may be deblocked.
-void ScreenEncoder::cut_off_still_rows(std::vector<Rows>& ranges, const TileMap& tiles) const {
-  const auto rests = [&](int row) { return tiles.find(row, 0) == cols_; };
-  int begin = 0;
-  while (begin < rows_ && rests(begin)) ++begin;
-  int end = rows_;
-  while (end > begin && rests(end - 1)) --end;
-  if (begin == end) return;
-  if (end < rows_ && ranges.back().begin < end) {
-    ranges.back().end = end;
-    ranges.push_back({end, rows_});
-  }
-  if (begin > 0) {
-    ranges.front().begin = begin;
-    ranges.insert(ranges.begin(), {0, begin});
-  }
-}
-
 template <typename Fn>
 void ScreenEncoder::share(const std::vector<Rows>& ranges, Fn&& fn) {
   workers_->run(static_cast<int>(ranges.size()), [&](int piece) {
@@ -222,7 +178,8 @@ void ScreenEncoder::code_picture(bool idr, bool refine, const TileMap& tiles, in
   }
   map_.begin_picture();
   for (Slice& slice : slices_) slice.deblocked = false;
-  std::vector<Rows> ranges = cut(tiles);
+  std::vector<Rows> ranges = cut_rows(tiles, slicing_);
+  // A film's black bars, or a panel, are no part of a slice that may be deblocked.
   if (setup.film && !idr && quantiser >= kCoarseFilm) cut_off_still_rows(ranges, tiles);
   share(ranges,
         [&](std::size_t i, Rows rows) { code_rows(slices_[i], setup, rows, refine, tiles); });
@@ -338,7 +295,7 @@ EncodeResult ScreenEncoder::encode(const CpuPlanes& planes, const EncodeHints& h
   const std::size_t old = current_;
   const std::size_t next = 1 - current_;
   last_changed_.subtract(tiles);
-  share(cut(tiles), [&](std::size_t, Rows rows) {
+  share(cut_rows(tiles, slicing_), [&](std::size_t, Rows rows) {
     bring_up(source_[old], source_[next], last_changed_.rows_only(rows.begin, rows.end));
     take_source(planes, tiles.rows_only(rows.begin, rows.end), source_[next]);
   });

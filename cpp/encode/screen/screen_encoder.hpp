@@ -11,16 +11,10 @@
 #include "encode/screen/displacement.hpp"
 #include "encode/screen/headers.hpp"
 #include "encode/screen/slice_coder.hpp"
+#include "encode/screen/slicing.hpp"
 
 namespace kvm {
 namespace screen {
-
-// Large changes are cut into slices that are coded at the same time.
-struct Slicing {
-  int most = 1;                   // slices of a picture; as many threads
-  std::size_t least_tiles = 800;  // changed macroblocks that are worth waking a thread for
-};
-[[nodiscard]] Slicing slicing_of_this_machine() noexcept;
 
 // When the deblocking filter runs.
 enum class Deblocking {
@@ -49,20 +43,12 @@ class ScreenEncoder final : public Encoder {
   [[nodiscard]] CpuPlanes decoded() const;
 
  private:
-  struct Rows {  // of macroblocks
-    int begin = 0;
-    int end = 0;
-  };
   struct Slice {
     SliceCoder coder;
     SliceBits bits;
     bool deblocked = false;  // in this picture
   };
 
-  // Ranges of rows with about as many of `tiles` in each.
-  [[nodiscard]] std::vector<Rows> cut(const TileMap& tiles) const;
-  // Gives the rows above and below all that changed to slices of their own.
-  void cut_off_still_rows(std::vector<Rows>& ranges, const TileMap& tiles) const;
   // Calls fn(piece, rows) for each range, on several threads.
   template <typename Fn>
   void share(const std::vector<Rows>& ranges, Fn&& fn);
@@ -105,7 +91,6 @@ class ScreenEncoder final : public Encoder {
   MacroblockMap map_;
   Slicing slicing_;
   Deblocking deblocking_;
-  std::size_t most_pieces_ = 1;
   std::vector<Slice> slices_;
   std::unique_ptr<Workers> workers_;
 };
