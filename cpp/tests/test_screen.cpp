@@ -161,6 +161,36 @@ TEST_CASE("noise at the finest quantiser takes no more bits than a decoder must 
   }
 }
 
+TEST_CASE("macroblocks that are sent as they are, between others whose quantisers differ") {
+  for (const PixelFormat format : kPlanar) {
+    CAPTURE(format);
+    for (const char* preset : kPresets) {
+      CAPTURE(preset);
+      std::mt19937 random(5);
+      Canvas canvas(format, 288, 96);
+      Exact exact(canvas, quality(10, preset));
+      for (int i = 0; i < 6; ++i) {
+        CAPTURE(i);
+        canvas.draw_text(whole(canvas), static_cast<unsigned>(i));
+        // Faint noise, which is coded coarser; noise that takes too many bits; text: in turns.
+        for (std::size_t plane = 0; plane < 3; ++plane) {
+          const int divide = plane == 0 ? 1 : divide_of(canvas);
+          for (int y = 0; y < canvas.height() / divide; ++y) {
+            std::uint8_t* line = canvas.planes().data[plane] + y * canvas.planes().stride[plane];
+            for (int x = 0; x < canvas.width() / divide; ++x) {
+              const int kind = (x * divide / 16 + y * divide / 16 + i) % 3;
+              const auto chance = static_cast<unsigned>(random());
+              if (kind == 0) line[x] = static_cast<std::uint8_t>(120 + chance % 8);
+              if (kind == 1) line[x] = (chance & 1U) != 0 ? 255 : 0;
+            }
+          }
+        }
+        exact.encode(canvas, nullptr, i % 3 == 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("more slices than rows, and all that changed in one row") {
   Canvas canvas(PixelFormat::kI420, 640, 32);
   canvas.draw_text(whole(canvas), 1);

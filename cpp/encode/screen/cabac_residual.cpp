@@ -92,14 +92,12 @@ void write_residual(CabacEngine& engine, CabacContexts& contexts, const BlockLev
   const std::uint32_t end = chroma_dc ? 3 : ac ? 14 : 15;  // the last place, which goes unsaid
   const auto last = static_cast<std::uint32_t>(std::bit_width(marks)) - 1;
   for (std::uint32_t i = 0; i < std::min(last + 1, end); ++i) {
-    const std::uint32_t context = chroma_dc ? std::min(i, 2U) : i;
     const bool significant = (marks >> i & 1U) != 0;
-    out.encode(contexts[places.significant + context], significant);
-    if (significant) out.encode(contexts[places.last + context], i == last);
+    out.encode(contexts[places.significant + i], significant);
+    if (significant) out.encode(contexts[places.last + i], i == last);
   }
 
   constexpr std::uint32_t kPrefix = 14;
-  const std::uint32_t most_greater = chroma_dc ? 3 : 4;
   std::uint32_t ones = 0;
   std::uint32_t greater = 0;
   for (std::uint32_t rest = block.nonzero; rest != 0;) {  // highest frequency first
@@ -109,12 +107,12 @@ void write_residual(CabacEngine& engine, CabacContexts& contexts, const BlockLev
                                               : std::ptrdiff_t{kZigzag[place]}) *
                                    block.stride];
     const auto more = static_cast<std::uint32_t>(std::abs(level)) - 1;
-    // 9.3.3.1.3
+    // 9.3.3.1.3; of four chroma DC levels no more than three come before one.
     out.encode(contexts[places.level + (greater != 0 ? 0 : std::min(4U, 1 + ones))], more != 0);
     if (more == 0) {
       ++ones;
     } else {
-      CabacContext& context = contexts[places.level + 5 + std::min(most_greater, greater)];
+      CabacContext& context = contexts[places.level + 5 + std::min(4U, greater)];
       for (std::uint32_t i = 1; i < std::min(more, kPrefix); ++i) out.encode(context, true);
       if (more < kPrefix) {
         out.encode(context, false);
