@@ -267,5 +267,20 @@ TEST_CASE("QuickSync takes a new bitrate while it runs from FFmpeg 6.0 on") {
   CHECK(live_rate_cost(*qsv) == (live ? UpdateResult::kKeyframe : UpdateResult::kNeedsReopen));
 }
 
+TEST_CASE("what pictures the linked libavcodec takes is asked for") {
+  int found = 0;
+  for (const EncoderSettings& settings : all_encoder_settings()) {
+    const AVCodec* codec = avcodec_find_encoder_by_name(std::string(settings.name).c_str());
+    if (codec == nullptr) continue;
+    ++found;
+    CAPTURE(settings.name);
+    const bool vaapi = settings.input == InputMemory::kVaapi;
+    CHECK(takes_pixels(*codec, AV_PIX_FMT_NV12) != vaapi);
+    CHECK(takes_pixels(*codec, AV_PIX_FMT_VAAPI) == vaapi);
+    CHECK(!takes_pixels(*codec, AV_PIX_FMT_PAL8));
+  }
+  CHECK(found > 0);
+}
+
 }  // namespace
 }  // namespace kvm

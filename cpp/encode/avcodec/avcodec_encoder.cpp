@@ -127,7 +127,8 @@ void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& confi
     if (reasons.find(reason) == std::string::npos)
       reasons += (reasons.empty() ? "" : "; ") + reason;
   };
-  if (format.textures && settings_.textures && config.chroma == Chroma::k420) {
+  if (format.textures && settings_.textures != TextureInput::kNone &&
+      config.chroma == Chroma::k420) {
     const std::string reason = open_any(*codec, {"", true}, config, notes);
     if (reason.empty()) return;
     add_reason(reason);
@@ -185,11 +186,15 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
     }
 #if defined(_WIN32)
     if (source.textures) {
-      textures_.emplace(format_, log);
-      context_->pix_fmt = AV_PIX_FMT_D3D11;
+      context_->pix_fmt = D3d11Frames::pixels_of(settings_.textures);
+      if (!takes_pixels(codec, context_->pix_fmt))
+        throw Error(ErrorKind::kEncoder, "in FFmpeg " + ffmpeg_version() + " it takes none");
+      textures_.emplace(format_, settings_.textures, log);
       context_->hw_frames_ctx = textures_->reference();
-      colour_.matrix = kTextureMatrix;
-      context_->colorspace = static_cast<AVColorSpace>(kTextureMatrix);
+      if (settings_.textures == TextureInput::kBgra) {
+        colour_.matrix = kTextureMatrix;
+        context_->colorspace = static_cast<AVColorSpace>(kTextureMatrix);
+      }
     }
 #else
     if (source.textures) throw Error(ErrorKind::kEncoder, "textures are those of Windows");
@@ -274,7 +279,7 @@ EncodeResult AvcodecEncoder::encode_texture(const GpuPicture& picture, const Enc
   if (!textures_) return Failed{"the encoder was not opened for textures"};
   const ff::LogCapture log;
   try {
-    return submit(*textures_->copy(picture, log), hints, log);
+    return submit(*textures_->frame_of(picture, log), hints, log);
   } catch (const Error& error) {
     return Failed{std::string(settings_.name) + ": " + error.what()};
   }

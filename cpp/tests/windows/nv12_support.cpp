@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "base/com_ptr.hpp"
+#include "convert/convert.hpp"
 
 namespace kvm::test {
 namespace {
@@ -207,6 +208,24 @@ std::vector<std::uint8_t> nv12_of(ID3D11Texture2D& texture, unsigned slice) {
   D3D11_TEXTURE2D_DESC facts{};
   texture.GetDesc(&facts);
   return read(texture, slice, facts.Width, std::size_t{facts.Height} * 3 / 2);
+}
+
+std::vector<std::uint8_t> to_nv12(std::vector<std::uint32_t> pixels, int width, int height) {
+  CpuPlanes bgra;
+  bgra.data[0] = reinterpret_cast<std::uint8_t*>(pixels.data());
+  bgra.stride[0] = std::ptrdiff_t{4} * width;
+  TileMap all(width, height);
+  all.set_all();
+  YuvPicture yuv(PixelFormat::kNv12, width, height);
+  convert_tiles(bgra, all, yuv);
+  std::vector<std::uint8_t> bytes;
+  for (std::size_t plane = 0; plane < 2; ++plane) {
+    for (int y = 0; y < height >> plane; ++y) {
+      const std::uint8_t* row = yuv.planes().data[plane] + y * yuv.planes().stride[plane];
+      bytes.insert(bytes.end(), row, row + width);
+    }
+  }
+  return bytes;
 }
 
 }  // namespace kvm::test

@@ -47,6 +47,9 @@ class Nv12Support {
 
 // Rows of luma, then rows of chroma, as they stand in memory. Also of a texture of another module.
 [[nodiscard]] std::vector<std::uint8_t> nv12_of(ID3D11Texture2D& texture, unsigned slice = 0);
+// What the CPU makes of a picture of even size, alike.
+[[nodiscard]] std::vector<std::uint8_t> to_nv12(std::vector<std::uint32_t> pixels, int width,
+                                                int height);
 // Of one that has a single plane, R8 or R8G8.
 [[nodiscard]] std::vector<std::uint8_t> bytes_of(ID3D11Texture2D& texture);
 

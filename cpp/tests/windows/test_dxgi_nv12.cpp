@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "convert/convert.hpp"
 #include "encode/d3d11/nv12_converter.hpp"
 #include "fake_sharing.hpp"
 #include "nv12_support.hpp"
@@ -82,21 +81,7 @@ std::vector<std::uint8_t> expected(const Pixels& pixels, int width, int height, 
       padded.push_back(pixels[static_cast<std::size_t>(std::min(y, height - 1) * width +
                                                        std::min(x, width - 1))]);
   }
-  CpuPlanes bgra;
-  bgra.data[0] = reinterpret_cast<std::uint8_t*>(padded.data());
-  bgra.stride[0] = std::ptrdiff_t{4} * wide;
-  YuvPicture yuv(PixelFormat::kNv12, wide, high);
-  TileMap all(wide, high);
-  all.set_all();
-  convert_tiles(bgra, all, yuv);
-  std::vector<std::uint8_t> bytes;
-  for (std::size_t plane = 0; plane < 2; ++plane) {
-    for (int y = 0; y < high >> plane; ++y) {
-      const std::uint8_t* row = yuv.planes().data[plane] + y * yuv.planes().stride[plane];
-      bytes.insert(bytes.end(), row, row + wide);
-    }
-  }
-  return bytes;
+  return to_nv12(std::move(padded), wide, high);
 }
 
 int even(int size) {
