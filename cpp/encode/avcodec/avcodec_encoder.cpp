@@ -188,7 +188,7 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
     if (source.textures) {
       context_->pix_fmt = D3d11Frames::pixels_of(settings_.textures);
       if (!takes_pixels(codec, context_->pix_fmt))
-        throw Error(ErrorKind::kEncoder, "in FFmpeg " + ffmpeg_version() + " it takes none");
+        throw Error(ErrorKind::kEncoder, "FFmpeg " + ffmpeg_version() + " gives it no textures");
       textures_.emplace(format_, settings_.textures, log);
       context_->hw_frames_ctx = textures_->reference();
       if (settings_.textures == TextureInput::kBgra) {
