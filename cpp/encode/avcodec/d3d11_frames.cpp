@@ -67,6 +67,20 @@ template <typename T>
 
 }  // namespace
 
+std::shared_ptr<D3d11Frames> D3d11Frames::make(const AVCodec& codec, const EncoderFormat& format,
+                                               TextureInput kind, std::string& why) {
+  if (!takes_pixels(codec, pixels_of(kind))) {
+    why = std::string("FFmpeg ") + av_version_info() + " gives it no textures";
+    return nullptr;
+  }
+  try {
+    return std::make_shared<D3d11Frames>(format, kind, ff::LogCapture());
+  } catch (const Error& error) {
+    why = error.what();
+    return nullptr;
+  }
+}
+
 D3d11Frames::D3d11Frames(const EncoderFormat& format, TextureInput kind, const ff::LogCapture& log)
     : device_(format.textures), width_(format.width), height_(format.height) {
   const auto* textures = dynamic_cast<const dxgi::SharedTextures*>(device_.get());

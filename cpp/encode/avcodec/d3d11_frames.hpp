@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "capture/dxgi/shared_textures.hpp"
 #include "encode/avcodec/ffmpeg.hpp"
@@ -15,6 +16,10 @@ namespace kvm {
 
 class D3d11Frames {
  public:
+  // For an encoder. Null with the reason in `why`.
+  [[nodiscard]] static std::shared_ptr<D3d11Frames> make(const AVCodec& codec,
+                                                         const EncoderFormat& format,
+                                                         TextureInput kind, std::string& why);
   // On the device of `format.textures`. Throws Error{kEncoder}.
   D3d11Frames(const EncoderFormat& format, TextureInput kind, const ff::LogCapture& log);
 
