@@ -323,6 +323,10 @@ EncodeResult AvcodecEncoder::make_access_unit() {
     av_packet_unref(packet_.get());
     return Failed{std::string(settings_.name) + ": more access units than pictures"};
   }
+  if (bytes.empty()) {  // QuickSync's picture that was lost: FFmpeg 5.1 does not look at its status
+    av_packet_unref(packet_.get());
+    return Failed{std::string(settings_.name) + ": an access unit without content"};
+  }
   const Pending picture = pending_.front();
   pending_.pop_front();
   unit.pts_us = picture.pts_us;
