@@ -11,6 +11,7 @@ struct FakeMfx {
   bool refuses_low_power = false;
   bool refuses_quality = false;  // QVBR
   bool refuses_all = false;      // any parameters
+  bool refuses_device = false;   // D3D11's
   int busy = 0;                  // so often, before it takes a picture
   int in_execution = 0;          // so often, before a picture is done
   int fails_to_encode = 0;       // the status to fail with
@@ -38,6 +39,8 @@ struct FakeMfx {
   int low_delay = 0;
   int recovery_points = 0;
   int matrix = 0;
+
+  bool textures = false;  // else memory
 
   const std::uint8_t* seen = nullptr;  // the last picture, NV12 without gaps
   std::size_t seen_size = 0;

@@ -1,4 +1,4 @@
-// Intel's Media SDK as FFmpeg calls it for H.264 from memory, without a GPU: our own encoder makes
+// Intel's Media SDK as FFmpeg calls it for H.264, without a GPU of Intel's: our own encoder makes
 // it, while the picture is waited for. What the real one would refuse is refused here.
 #include <mfxcommon.h>
 #include <mfxstructures.h>
@@ -11,6 +11,8 @@
 
 #include "fake_chip.hpp"
 #include "fake_mfx.hpp"
+#include "mfx_never.hpp"
+#include "mfx_video_memory.hpp"
 
 #define EXPORT extern "C" __declspec(dllexport)
 
@@ -18,6 +20,7 @@ namespace {
 
 using kvm::test::FakeChip;
 using kvm::test::FakeMfx;
+using kvm::test::MfxVideoMemory;
 
 FakeMfx control;
 std::vector<std::uint8_t> seen;
@@ -36,6 +39,8 @@ struct Session {
   std::vector<std::uint8_t> sps;
   std::vector<std::uint8_t> pps;
   std::optional<Task> task;  // as many as AsyncDepth says, which has to be one
+  MfxVideoMemory video;
+  Session* parent = nullptr;
 };
 std::set<Session*> sessions;
 
@@ -74,7 +79,7 @@ constexpr mfxU32 kMultiFrame = MFX_MAKEFOURCC('M', 'F', 'R', 'P');
 }
 
 // What no chip codes, or this one must not.
-[[nodiscard]] mfxStatus check(const mfxVideoParam& param) {
+[[nodiscard]] mfxStatus check(const Session& session, const mfxVideoParam& param) {
   const mfxInfoMFX& mfx = param.mfx;
   const mfxFrameInfo& info = mfx.FrameInfo;
   if (mfx.CodecId != MFX_CODEC_AVC || info.FourCC != MFX_FOURCC_NV12 ||
@@ -85,7 +90,8 @@ constexpr mfxU32 kMultiFrame = MFX_MAKEFOURCC('M', 'F', 'R', 'P');
     return wrong("sizes", MFX_ERR_INVALID_VIDEO_PARAM);
   if (info.FrameRateExtN == 0 || info.FrameRateExtD == 0)
     return wrong("frame rate", MFX_ERR_INVALID_VIDEO_PARAM);
-  if (param.IOPattern != MFX_IOPATTERN_IN_SYSTEM_MEMORY)
+  if (param.IOPattern != MFX_IOPATTERN_IN_SYSTEM_MEMORY &&
+      (param.IOPattern != MFX_IOPATTERN_IN_VIDEO_MEMORY || !session.video.ready()))
     return wrong("memory", MFX_ERR_INVALID_VIDEO_PARAM);
   if (!buffers_known(param)) return wrong("buffers", MFX_ERR_UNSUPPORTED);
   switch (mfx.RateControlMethod) {
@@ -109,6 +115,7 @@ void keep(Session& session, const mfxVideoParam& param) {
   session.param.ExtParam = nullptr;
   session.param.NumExtParam = 0;
   const mfxInfoMFX& mfx = param.mfx;
+  control.textures = param.IOPattern == MFX_IOPATTERN_IN_VIDEO_MEMORY;
   const int unit = std::max<int>(mfx.BRCParamMultiplier, 1);
   control.async_depth = param.AsyncDepth;
   control.low_power = mfx.LowPower;
@@ -135,10 +142,18 @@ void keep(Session& session, const mfxVideoParam& param) {
                               const mfxFrameSurface1& surface, const mfxBitstream& bitstream) {
   const mfxFrameInfo& want = session.param.mfx.FrameInfo;
   const mfxFrameInfo& info = surface.Info;
+  const bool textures = session.param.IOPattern == MFX_IOPATTERN_IN_VIDEO_MEMORY;
+  // FFmpeg says of a texture's surface that all of it is the picture; what counts is Init's.
+  const bool crops = textures ? info.CropW >= want.CropW && info.CropH >= want.CropH
+                              : info.CropW == want.CropW && info.CropH == want.CropH;
   if (info.FourCC != want.FourCC || info.Width != want.Width || info.Height != want.Height ||
-      info.CropW != want.CropW || info.CropH != want.CropH || info.PicStruct != want.PicStruct)
+      !crops || info.PicStruct != want.PicStruct)
     return wrong("a surface of another kind", MFX_ERR_INVALID_VIDEO_PARAM);
-  if (surface.Data.Y == nullptr || surface.Data.UV == nullptr || surface.Data.Pitch < want.Width)
+  if (textures) {
+    if (surface.Data.Y != nullptr || surface.Data.MemId == nullptr)
+      return wrong("a surface without a texture");
+  } else if (surface.Data.Y == nullptr || surface.Data.UV == nullptr ||
+             surface.Data.Pitch < want.Width)
     return wrong("a surface without memory");
   if (surface.Data.Locked != 0) return wrong("a surface that is in use");
   if (bitstream.Data == nullptr || bitstream.DataLength != 0)
@@ -154,13 +169,18 @@ void keep(Session& session, const mfxVideoParam& param) {
 
 }  // namespace
 
+mfxStatus kvm::test::mfx_never(const char* what) {
+  return wrong(what, MFX_ERR_UNSUPPORTED);
+}
+
 EXPORT FakeMfx* fake_mfx() {
   return &control;
 }
 
 EXPORT mfxStatus MFXInitEx(mfxInitParam param, Session** session) {
   if (param.Version.Major != 1 || param.Version.Minor > 35) return MFX_ERR_UNSUPPORTED;
-  *session = *sessions.insert(new Session{param.Implementation, {}, {}, {}, {}, {}}).first;
+  *session = *sessions.insert(new Session).first;
+  (*session)->impl = param.Implementation;
   ++control.sessions;
   return MFX_ERR_NONE;
 }
@@ -174,6 +194,9 @@ EXPORT mfxStatus MFXInit(mfxIMPL impl, mfxVersion* version, Session** session) {
 
 EXPORT mfxStatus MFXClose(Session* session) {
   if (sessions.erase(session) == 0) return wrong("close", MFX_ERR_INVALID_HANDLE);
+  for (const Session* other : sessions) {
+    if (other->parent == session) wrong("close before those that have joined it");
+  }
   if (session->chip) --control.encoders;
   delete session;
   --control.sessions;
@@ -196,10 +219,31 @@ EXPORT mfxStatus MFXVideoCORE_QueryPlatform(Session*, mfxPlatform* platform) {
   return MFX_ERR_NONE;
 }
 
-EXPORT mfxStatus MFXVideoENCODE_Query(Session*, mfxVideoParam* in, mfxVideoParam* out) {
+EXPORT mfxStatus MFXJoinSession(Session* parent, Session* child) {
+  if (child->parent != nullptr || parent == child) return wrong("join");
+  child->parent = parent;
+  return MFX_ERR_NONE;
+}
+
+EXPORT mfxStatus MFXVideoCORE_SetHandle(Session* session, mfxHandleType type, mfxHDL handle) {
+  if (control.refuses_device) return MFX_ERR_DEVICE_FAILED;
+  const mfxStatus status = session->video.set_device(session->impl, type, handle);
+  return status == MFX_ERR_NONE ? status : wrong("a device", status);
+}
+
+EXPORT mfxStatus MFXVideoCORE_GetHandle(Session* session, mfxHandleType type, mfxHDL* handle) {
+  return session->video.device(type, handle);
+}
+
+EXPORT mfxStatus MFXVideoCORE_SetFrameAllocator(Session* session, const void* allocator) {
+  const mfxStatus status = session->video.set_allocator(allocator);
+  return status == MFX_ERR_NONE ? status : wrong("an allocator", status);
+}
+
+EXPORT mfxStatus MFXVideoENCODE_Query(Session* session, mfxVideoParam* in, mfxVideoParam* out) {
   if (out == nullptr) return MFX_ERR_NULL_PTR;
   if (in == nullptr) return MFX_ERR_UNSUPPORTED;
-  const mfxStatus status = check(*in);
+  const mfxStatus status = check(*session, *in);
   if (in == out || status != MFX_ERR_NONE) return status;
   out->mfx = in->mfx;
   out->AsyncDepth = in->AsyncDepth;
@@ -207,23 +251,30 @@ EXPORT mfxStatus MFXVideoENCODE_Query(Session*, mfxVideoParam* in, mfxVideoParam
   return MFX_ERR_NONE;
 }
 
-EXPORT mfxStatus MFXVideoENCODE_QueryIOSurf(Session*, mfxVideoParam* param,
+EXPORT mfxStatus MFXVideoENCODE_QueryIOSurf(Session* session, mfxVideoParam* param,
                                             mfxFrameAllocRequest* request) {
-  const mfxStatus status = check(*param);
+  const mfxStatus status = check(*session, *param);
   if (status != MFX_ERR_NONE) return status;
   request->Info = param->mfx.FrameInfo;
   request->NumFrameMin = 1;
   request->NumFrameSuggested = param->AsyncDepth;
-  request->Type = MFX_MEMTYPE_FROM_ENCODE | MFX_MEMTYPE_EXTERNAL_FRAME | MFX_MEMTYPE_SYSTEM_MEMORY;
+  request->Type =
+      MFX_MEMTYPE_FROM_ENCODE | MFX_MEMTYPE_EXTERNAL_FRAME |
+      (param->IOPattern == MFX_IOPATTERN_IN_VIDEO_MEMORY ? MFX_MEMTYPE_VIDEO_MEMORY_DECODER_TARGET
+                                                         : MFX_MEMTYPE_SYSTEM_MEMORY);
   return MFX_ERR_NONE;
 }
 
 EXPORT mfxStatus MFXVideoENCODE_Init(Session* session, mfxVideoParam* param) {
   if (session->chip) return wrong("a second Init");
-  const mfxStatus status = check(*param);
+  const mfxStatus status = check(*session, *param);
   if (status != MFX_ERR_NONE) return status;
   keep(*session, *param);
   const mfxFrameInfo& info = param->mfx.FrameInfo;
+  if (param->IOPattern == MFX_IOPATTERN_IN_VIDEO_MEMORY) {
+    const mfxStatus had = session->video.begin(info);
+    if (had != MFX_ERR_NONE) return wrong("the application's surfaces", had);
+  }
   FakeChip first(info.CropW, info.CropH);  // it says what SPS and PPS the other one will write
   const auto unit = first.code(true);
   if (!unit) return MFX_ERR_UNKNOWN;
@@ -242,7 +293,7 @@ EXPORT mfxStatus MFXVideoENCODE_Init(Session* session, mfxVideoParam* param) {
 EXPORT mfxStatus MFXVideoENCODE_Reset(Session* session, mfxVideoParam* param) {
   if (!session->chip) return MFX_ERR_NOT_INITIALIZED;
   if (session->task) return wrong("a Reset while a picture is coded");
-  const mfxStatus status = check(*param);
+  const mfxStatus status = check(*session, *param);
   if (status != MFX_ERR_NONE) return status;
   const mfxFrameInfo& info = param->mfx.FrameInfo;
   const mfxFrameInfo& had = session->param.mfx.FrameInfo;
@@ -260,6 +311,7 @@ EXPORT mfxStatus MFXVideoENCODE_Close(Session* session) {
   if (session->task) --control.locked;
   session->task.reset();
   session->chip.reset();
+  session->video.end();
   --control.encoders;
   return MFX_ERR_NONE;
 }
@@ -321,7 +373,13 @@ EXPORT mfxStatus MFXVideoCORE_SyncOperation(Session* session, Session* done, mfx
   if (control.fails_to_finish != 0) return static_cast<mfxStatus>(control.fails_to_finish);
   const mfxFrameData& data = task.surface->Data;
   FakeChip& chip = *session->chip;
-  chip.read({data.Y, data.Pitch, data.UV, data.Pitch});
+  if (control.textures) {
+    const auto read = [&chip](const kvm::test::Nv12& picture) { chip.read(picture); };
+    if (!session->video.read(data.MemId, session->param.mfx.FrameInfo, read))
+      return wrong("a texture of another device, kind or size", MFX_ERR_INVALID_HANDLE);
+  } else {
+    chip.read({data.Y, data.Pitch, data.UV, data.Pitch});
+  }
   seen = chip.seen();
   const auto unit = chip.code(task.idr);
   if (!unit || unit->data.size() > task.bitstream->MaxLength) return MFX_ERR_UNKNOWN;
@@ -338,39 +396,3 @@ EXPORT mfxStatus MFXVideoCORE_SyncOperation(Session* session, Session* done, mfx
       MFX_FRAMETYPE_REF | (unit->keyframe ? MFX_FRAMETYPE_I | MFX_FRAMETYPE_IDR : MFX_FRAMETYPE_P));
   return MFX_ERR_NONE;
 }
-
-// The dispatcher takes no library that lacks one of these; whoever calls one is told so.
-#define NONE(name)                            \
-  EXPORT mfxStatus name() {                   \
-    return wrong(#name, MFX_ERR_UNSUPPORTED); \
-  }                                           \
-  static_assert(true)
-
-NONE(MFXJoinSession);
-NONE(MFXDisjoinSession);
-NONE(MFXCloneSession);
-NONE(MFXSetPriority);
-NONE(MFXGetPriority);
-NONE(MFXVideoCORE_SetFrameAllocator);
-NONE(MFXVideoCORE_SetHandle);
-NONE(MFXVideoCORE_GetHandle);
-NONE(MFXVideoENCODE_GetEncodeStat);
-NONE(MFXVideoDECODE_Query);
-NONE(MFXVideoDECODE_DecodeHeader);
-NONE(MFXVideoDECODE_QueryIOSurf);
-NONE(MFXVideoDECODE_Init);
-NONE(MFXVideoDECODE_Reset);
-NONE(MFXVideoDECODE_Close);
-NONE(MFXVideoDECODE_GetVideoParam);
-NONE(MFXVideoDECODE_GetDecodeStat);
-NONE(MFXVideoDECODE_SetSkipMode);
-NONE(MFXVideoDECODE_GetPayload);
-NONE(MFXVideoDECODE_DecodeFrameAsync);
-NONE(MFXVideoVPP_Query);
-NONE(MFXVideoVPP_QueryIOSurf);
-NONE(MFXVideoVPP_Init);
-NONE(MFXVideoVPP_Reset);
-NONE(MFXVideoVPP_Close);
-NONE(MFXVideoVPP_GetVideoParam);
-NONE(MFXVideoVPP_GetVPPStat);
-NONE(MFXVideoVPP_RunFrameVPPAsync);
