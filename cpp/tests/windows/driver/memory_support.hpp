@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/error.hpp"
+#include "base/windows.hpp"
 #include "encode/avcodec/avcodec_encoder.hpp"
 #include "encode/h264_sps.hpp"
 
