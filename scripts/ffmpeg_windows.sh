@@ -50,6 +50,16 @@ tar -xf gst-plugins-bad1.0_*.orig.tar.?z -C vendors --strip-components=2 --wildc
 pools=source/libavutil/hwcontext_d3d11va.c
 grep -q AV_PIX_FMT_BGRA "$pools" ||
   sed -i 's/^ *{ DXGI_FORMAT_NV12, *AV_PIX_FMT_NV12 },/&\n    { DXGI_FORMAT_B8G8R8A8_UNORM, AV_PIX_FMT_BGRA },/' "$pools"
+# FFmpeg up to 7.1 never asks AMF for a keyframe, and for a picture's packet but once, at once: then it comes with the next one.
+amf=source/libavcodec/amfenc
+if ! grep -q forced_idr "${amf}_h264.c"; then
+  idr='AMF_ASSIGN_PROPERTY_INT64(res, surface, AMF_VIDEO_ENCODER_FORCE_PICTURE_TYPE, AMF_VIDEO_ENCODER_PICTURE_TYPE_IDR);'
+  sed -i "s/^ *AMF_ASSIGN_PROPERTY_INT64(res, surface, AMF_VIDEO_ENCODER_INSERT_AUD.*/&\n if (frame->pict_type == AV_PICTURE_TYPE_I) $idr/
+    s/block_and_wait;/block_and_wait, polls = 0;/
+    s/(ctx->hwsurfaces_in_queue >= ctx->hwsurfaces_in_queue_max)/(res_query == AMF_REPEAT \&\& ++polls < 10)/" "$amf.c"
+  wait='AMF_ASSIGN_PROPERTY_INT64(res, ctx->encoder, AMF_VIDEO_ENCODER_QUERY_TIMEOUT, 50);' # ms, where the driver knows it
+  sed -i "s/^ *AMF_ASSIGN_PROPERTY_BOOL(res, ctx->encoder, AMF_VIDEO_ENCODER_DE_BLOCKING_FILTER.*/&\n $wait/" "${amf}_h264.c"
+fi
 [ -f source/libavcodec/version_major.h ] || die "this system's FFmpeg is older than 5.1: $(echo ffmpeg_*.dsc)"
 dpkg-deb -x libffmpeg-nvenc-dev_*.deb headers
 include="$folder/headers/usr/include"

@@ -140,7 +140,7 @@ TEST_CASE("a new bitrate resets the driver with a keyframe, where FFmpeg can do 
 }
 
 TEST_CASE("the test encode passes where the driver of an Intel GPU is found") {
-  const auto gpu = WineGpu::of(L"kvmstream-probe.exe", kIntel, kIntelGpu);
+  const auto gpu = WineGpu::of(L"driver_probe.exe", kIntel, kIntelGpu);
   CHECK(run_probe(KVM_PROBE_PATH, "h264_qsv", std::chrono::seconds(100)) == std::nullopt);
 }
 
