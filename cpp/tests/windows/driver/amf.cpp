@@ -1,4 +1,4 @@
-// AMD's AMF as FFmpeg calls it for H.264 from memory, without a GPU: our own encoder makes it,
+// AMD's AMF as FFmpeg calls it for H.264, without a GPU of AMD's: our own encoder makes it,
 // while its packet is asked for. What the real one would refuse is refused here.
 #include <deque>
 #include <optional>
@@ -12,6 +12,10 @@ namespace kvm::test {
 FakeAmf amf_control;
 
 namespace {
+
+// Of a texture's private data: which slice is meant.
+constexpr GUID kSliceOfTexture{
+    0x28115527, 0xe7c3, 0x4b66, {0x99, 0xd3, 0x4f, 0x2a, 0xe6, 0xb4, 0x7f, 0xaf}};
 
 std::vector<std::uint8_t> seen;
 std::vector<std::uint8_t> made;
@@ -30,11 +34,37 @@ class Context final : public AmfStorage<amf::AMFContext> {
 
   AMF_RESULT AMF_STD_CALL Terminate() override {
     ready = false;
+    device_.reset();
     return AMF_OK;
   }
+  // Null: one of its own.
   AMF_RESULT AMF_STD_CALL InitDX11(void* device, amf::AMF_DX_VERSION) override {
-    if (device != nullptr) return amf_mistake<AMF_RESULT>("a device of the caller's");
+    if (ready) return AMF_ALREADY_INITIALIZED;
+    if (device != nullptr && amf_control.refuses_device) return AMF_NOT_SUPPORTED;
+    if (device != nullptr) static_cast<ID3D11Device*>(device)->AddRef();
+    *device_.put() = static_cast<ID3D11Device*>(device);
     ready = true;
+    return AMF_OK;
+  }
+  AMF_RESULT AMF_STD_CALL AllocBuffer(amf::AMF_MEMORY_TYPE type, amf_size size,
+                                      amf::AMFBuffer** buffer) override {
+    if (type != amf::AMF_MEMORY_HOST) return amf_mistake<AMF_RESULT>("a buffer of another kind");
+    *buffer = new AmfBuffer(std::vector<std::uint8_t>(size));
+    return AMF_OK;
+  }
+  AMF_RESULT AMF_STD_CALL CreateSurfaceFromDX11Native(void* native, amf::AMFSurface** surface,
+                                                      amf::AMFSurfaceObserver*) override {
+    auto& texture = *static_cast<ID3D11Texture2D*>(native);
+    ComPtr<ID3D11Device> device;
+    texture.GetDevice(device.put());
+    D3D11_TEXTURE2D_DESC facts{};
+    texture.GetDesc(&facts);
+    int slice = -1;
+    UINT size = sizeof slice;
+    if (!device_ || device.get() != device_.get() || facts.Format != DXGI_FORMAT_NV12 ||
+        texture.GetPrivateData(kSliceOfTexture, &size, &slice) != S_OK || slice < 0)
+      return amf_mistake<AMF_RESULT>("a texture of another device or kind");
+    *surface = new AmfSurface(texture, facts, static_cast<unsigned>(slice));
     return AMF_OK;
   }
   AMF_RESULT AMF_STD_CALL AllocSurface(amf::AMF_MEMORY_TYPE type, amf::AMF_SURFACE_FORMAT format,
@@ -75,7 +105,6 @@ class Context final : public AmfStorage<amf::AMFContext> {
   KVM_AMF_UNUSED(void*, GetGrallocDevice)
   KVM_AMF_UNUSED(AMF_RESULT, LockGralloc)
   KVM_AMF_UNUSED(AMF_RESULT, UnlockGralloc)
-  KVM_AMF_UNUSED(AMF_RESULT, AllocBuffer, amf::AMF_MEMORY_TYPE, amf_size, amf::AMFBuffer**)
   KVM_AMF_UNUSED(AMF_RESULT, AllocAudioBuffer, amf::AMF_MEMORY_TYPE, amf::AMF_AUDIO_FORMAT,
                  amf_int32, amf_int32, amf_int32, amf::AMFAudioBuffer**)
   KVM_AMF_UNUSED(AMF_RESULT, CreateBufferFromHostNative, void*, amf_size, amf::AMFBuffer**,
@@ -85,8 +114,6 @@ class Context final : public AmfStorage<amf::AMFContext> {
                  amf::AMFSurfaceObserver*)
   KVM_AMF_UNUSED(AMF_RESULT, CreateSurfaceFromDX9Native, void*, amf::AMFSurface**,
                  amf::AMFSurfaceObserver*)
-  KVM_AMF_UNUSED(AMF_RESULT, CreateSurfaceFromDX11Native, void*, amf::AMFSurface**,
-                 amf::AMFSurfaceObserver*)
   KVM_AMF_UNUSED(AMF_RESULT, CreateSurfaceFromOpenGLNative, amf::AMF_SURFACE_FORMAT, amf_handle,
                  amf::AMFSurface**, amf::AMFSurfaceObserver*)
   KVM_AMF_UNUSED(AMF_RESULT, CreateSurfaceFromGrallocNative, amf_handle, amf::AMFSurface**,
@@ -95,6 +122,9 @@ class Context final : public AmfStorage<amf::AMFContext> {
                  amf_int32, void**, amf::AMFSurface**, amf::AMFSurfaceObserver*)
   KVM_AMF_UNUSED(AMF_RESULT, CreateBufferFromOpenCLNative, void*, amf_size, amf::AMFBuffer**)
   KVM_AMF_UNUSED(AMF_RESULT, GetCompute, amf::AMF_MEMORY_TYPE, amf::AMFCompute**)
+
+ private:
+  ComPtr<ID3D11Device> device_;
 };
 
 class Component final : public AmfStorage<amf::AMFComponent> {
@@ -166,6 +196,7 @@ class Component final : public AmfStorage<amf::AMFComponent> {
     if (!waits && polls_++ < amf_control.slow) return AMF_REPEAT;
     AmfSurface* surface = queue_.front();
     queue_.pop_front();
+    amf_control.textures = surface->fetch();
     auto* luma = surface->GetPlaneAt(0);
     auto* chroma = surface->GetPlaneAt(1);
     chip_->read({static_cast<std::uint8_t*>(luma->GetNative()), luma->GetHPitch(),

@@ -7,11 +7,17 @@
 #include <AMF/components/VideoEncoderVCE.h>
 #include <AMF/core/Context.h>
 #include <AMF/core/Factory.h>
+#include <d3d11.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "../nv12_support.hpp"
+#include "base/com_ptr.hpp"
 #include "fake_amf.hpp"
 
 namespace kvm::test {
@@ -168,7 +174,7 @@ class AmfPlane final : public AmfObject<amf::AMFPlane> {
   int pitch_;
 };
 
-// NV12 in memory, with a gap after each row.
+// NV12 in memory, with a gap after each row, or in a texture.
 class AmfSurface final : public AmfData<amf::AMFSurface> {
  public:
   AmfSurface(int width, int height)
@@ -176,6 +182,26 @@ class AmfSurface final : public AmfData<amf::AMFSurface> {
         data_(static_cast<std::size_t>(pitch_) * static_cast<std::size_t>(height) * 3 / 2),
         luma_(amf::AMF_PLANE_Y, data_.data(), width, height, pitch_),
         chroma_(amf::AMF_PLANE_UV, data_.data() + pitch_ * height, width / 2, height / 2, pitch_) {}
+  AmfSurface(ID3D11Texture2D& texture, const D3D11_TEXTURE2D_DESC& facts, unsigned slice)
+      : AmfSurface(static_cast<int>(facts.Width), static_cast<int>(facts.Height)) {
+    texture.AddRef();
+    *texture_.put() = &texture;
+    slice_ = slice;
+  }
+  // What is in the texture now. False when there is none.
+  [[nodiscard]] bool fetch() {
+    if (!texture_) return false;
+    const auto bytes = nv12_of(*texture_, slice_);
+    const int width = luma_.GetWidth();
+    for (int y = 0; y < luma_.GetHeight() * 3 / 2; ++y)
+      std::copy_n(bytes.data() + y * width, width, data_.data() + y * pitch_);
+    return true;
+  }
+  AMF_RESULT AMF_STD_CALL SetCrop(amf_int32 x, amf_int32 y, amf_int32 width,
+                                  amf_int32 height) override {
+    if (x == 0 && y == 0 && width == luma_.GetWidth() && height == luma_.GetHeight()) return AMF_OK;
+    return amf_mistake<AMF_RESULT>("a crop");
+  }
   amf::AMF_DATA_TYPE AMF_STD_CALL GetDataType() override { return amf::AMF_DATA_SURFACE; }
   amf::AMF_SURFACE_FORMAT AMF_STD_CALL GetFormat() override { return amf::AMF_SURFACE_NV12; }
   amf_size AMF_STD_CALL GetPlanesCount() override { return 2; }
@@ -189,7 +215,6 @@ class AmfSurface final : public AmfData<amf::AMFSurface> {
   using AmfStorage::RemoveObserver;
   KVM_AMF_UNUSED(amf::AMF_FRAME_TYPE, GetFrameType)
   KVM_AMF_UNUSED(void, SetFrameType, amf::AMF_FRAME_TYPE)
-  KVM_AMF_UNUSED(AMF_RESULT, SetCrop, amf_int32, amf_int32, amf_int32, amf_int32)
   KVM_AMF_UNUSED(AMF_RESULT, CopySurfaceRegion, amf::AMFSurface*, amf_int32, amf_int32, amf_int32,
                  amf_int32, amf_int32, amf_int32)
   KVM_AMF_UNUSED(void, AddObserver, amf::AMFSurfaceObserver*)
@@ -200,6 +225,8 @@ class AmfSurface final : public AmfData<amf::AMFSurface> {
   std::vector<std::uint8_t> data_;
   AmfPlane luma_;
   AmfPlane chroma_;
+  ComPtr<ID3D11Texture2D> texture_;
+  unsigned slice_ = 0;
 };
 
 }  // namespace kvm::test

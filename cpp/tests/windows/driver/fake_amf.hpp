@@ -10,6 +10,7 @@ namespace kvm::test {
 struct FakeAmf {
   bool refuses_ultra_low = false;  // that usage
   bool refuses_all = false;        // to initialise
+  bool refuses_device = false;     // D3D11's
   bool waits = false;              // knows QueryTimeout
   int slow = 0;                    // so often, before a packet is there
   int fails_to_encode = 0;         // the result to fail with
@@ -18,6 +19,8 @@ struct FakeAmf {
   int writers = 0;  // of its log, now
   int wrong_calls = 0;
   const char* wrong = "";  // the last of them
+
+  bool textures = false;  // the last picture came as one
 
   const std::uint8_t* seen = nullptr;  // the last picture, NV12 without gaps
   std::size_t seen_size = 0;
