@@ -110,21 +110,30 @@ say "FFmpeg for Windows: building it (about a minute)"
 ) >log 2>&1 || die "QuickSync's dispatcher does not build for Windows:" "$(grep -m 5 error log)"
 cd made
 export PKG_CONFIG_LIBDIR="$folder/pkgconfig:$folder/headers/usr/share/pkgconfig:$folder/headers/usr/lib/pkgconfig"
-{
-  # The GPU does the work, so no assembler and little optimising: that is half the time.
+# The GPU does the work, so no assembler and little optimising: that is half the time.
+configure() {
   ../source/configure --prefix="$prefix" --enable-cross-compile --cross-prefix="$cross-" --cc="$cc" --arch=x86_64 \
-    --target-os=mingw32 --pkg-config=pkg-config --extra-cflags="-I$folder/headers/usr/include" --optflags=-O1 \
+    --target-os=mingw32 --pkg-config=pkg-config --extra-cflags="-I$include" --optflags=-O1 \
     --disable-everything --disable-autodetect --disable-programs --disable-doc --disable-network --disable-debug \
     --disable-x86asm --disable-avformat --disable-avdevice --disable-avfilter --disable-swresample --disable-swscale \
-    --enable-w32threads --enable-d3d11va --enable-ffnvcodec --enable-nvenc "--enable-$quicksync" --enable-amf \
-    --enable-mediafoundation --enable-encoder=h264_nvenc,h264_qsv,h264_amf,h264_mf &&
-    make -j"$JOBS" install && cp "$folder/dispatcher/libvpl.a" "$prefix/lib/"
-} >log 2>&1 || die "FFmpeg does not build for Windows:" "$(tail -n 15 log)"
-# What configure does not like of an encoder's needs it leaves out with the encoder.
-for encoder in NVENC QSV AMF MF; do
-  grep -q "CONFIG_H264_${encoder}_ENCODER 1" config*.h || die "this FFmpeg does not build with h264_${encoder,,}: $(echo ../ffmpeg_*.dsc)"
+    --enable-w32threads --enable-d3d11va --enable-ffnvcodec --enable-nvenc "--enable-$quicksync" --enable-mediafoundation \
+    --enable-encoder=h264_nvenc,h264_qsv,h264_mf "$@"
+}
+fails() { die "FFmpeg does not build for Windows:" "$(tail -n 15 log)"; }
+encoders=(NVENC QSV AMF MF) headers=(ffnvcodec AMF mfx vpl)
+configure --enable-amf --enable-encoder=h264_amf >log 2>&1 || {
+  grep -q 'amf requested' log || fails
+  printf '\033[1;33mkvmstream: NOT BUILT: h264_amf, as this FFmpeg wants a newer AMF than that of GStreamer\033[0m\n' >&2
+  encoders=(NVENC QSV MF) headers=(ffnvcodec mfx vpl)
+  configure >log 2>&1 || fails
+}
+make -j"$JOBS" install >log 2>&1 || fails
+cp "$folder/dispatcher/libvpl.a" "$prefix/lib/"
+# What configure lacks something for it leaves out without a word.
+for encoder in "${encoders[@]}"; do
+  grep -q "CONFIG_H264_${encoder}_ENCODER 1" config*.h || die "this FFmpeg has no h264_${encoder,,}: $(echo ../ffmpeg_*.dsc)"
 done
-for vendor in ffnvcodec AMF mfx vpl; do # for drivers of the tests' own
+for vendor in "${headers[@]}"; do # for drivers of the tests' own
   if [ -d "$include/$vendor" ]; then cp -r "$include/$vendor" "$prefix/include/"; fi
 done
 echo "$want" >"$prefix/made-from"
