@@ -98,15 +98,19 @@ bool SharedPicture::read(const TileMap& tiles, const CpuPlanes& to) const {
   return true;
 }
 
+bool SharedPicture::use(const std::function<void()>& read) const {
+  const std::lock_guard lock(textures_->reading_);
+  return textures_->hold(slot_, [&](ID3D11Texture2D&) { read(); });
+}
+
 bool SharedPicture::copy_to(ID3D11Texture2D& to, unsigned subresource, int coded_width,
                             int coded_height) const {
-  SharedTextures& all = *textures_;
-  const std::lock_guard lock(all.reading_);
-  return all.hold(slot_, [&](ID3D11Texture2D& texture) {
+  const SharedTextures& all = *textures_;
+  return use([&] {
     const int width = all.width;
     const int height = all.height;
     const auto copy = [&](const Rect& rect, int x, int y) {
-      copy_rect(*all.encoder_.context, texture, rect, to, subresource, x, y);
+      copy_rect(*all.encoder_.context, texture(), rect, to, subresource, x, y);
     };
     copy({0, 0, width, height}, 0, 0);
     if (coded_width > width) copy({width - 1, 0, 1, height}, width, 0);

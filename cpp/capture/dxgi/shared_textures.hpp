@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -79,6 +80,10 @@ class SharedPicture final : public GpuPicture {
   // ones are repeated there. False when the textures are lost.
   [[nodiscard]] bool copy_to(ID3D11Texture2D& to, unsigned subresource, int coded_width,
                              int coded_height) const;
+  // On the encoder's device; it has the picture only while use() runs `read`, which has to give the
+  // GPU all that is to read it. False when the textures are lost.
+  [[nodiscard]] ID3D11Texture2D& texture() const noexcept { return *slot_.theirs; }
+  [[nodiscard]] bool use(const std::function<void()>& read) const;
   [[nodiscard]] const SharedTextures& textures() const noexcept { return *textures_; }
 
  private:

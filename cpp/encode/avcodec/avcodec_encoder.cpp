@@ -25,6 +25,9 @@ extern "C" {
 #include "encode/rate.hpp"
 
 namespace kvm {
+
+class D3d11Frames;  // of Windows
+
 namespace {
 
 // x264_encoder_open and _close are not safe against each other in different threads, in any
@@ -49,7 +52,7 @@ class AvcodecEncoder final : public Encoder {
             std::vector<std::string>& notes) override;
   [[nodiscard]] EncodeResult encode(const CpuPlanes& planes, const EncodeHints& hints) override;
 #if defined(_WIN32)
-  [[nodiscard]] bool takes_textures() const override { return textures_.has_value(); }
+  [[nodiscard]] bool takes_textures() const override { return textures_ != nullptr; }
   [[nodiscard]] EncodeResult encode_texture(const GpuPicture& picture,
                                             const EncodeHints& hints) override;
 #endif
@@ -66,7 +69,7 @@ class AvcodecEncoder final : public Encoder {
   // Where pictures come from: a render node by its name, a GPU's textures, or memory.
   struct Source {
     std::string node;
-    bool textures = false;
+    std::shared_ptr<D3d11Frames> textures = {};
   };
   // By the first attempt that works. These return "" or why not.
   [[nodiscard]] std::string open_any(const AVCodec& codec, const Source& source,
@@ -92,9 +95,7 @@ class AvcodecEncoder final : public Encoder {
   EncoderFormat format_;
   ff::Context context_;
   std::optional<VaapiSurfaces> surfaces_;
-#if defined(_WIN32)
-  std::optional<D3d11Frames> textures_;
-#endif
+  std::shared_ptr<D3d11Frames> textures_;
   ColourDescription colour_;
   CpuFrame frame_;
   ff::Packet packet_;
@@ -127,8 +128,13 @@ void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& confi
     if (reasons.find(reason) == std::string::npos)
       reasons += (reasons.empty() ? "" : "; ") + reason;
   };
-  if (format.textures && settings_.textures && config.chroma == Chroma::k420) {
-    const std::string reason = open_any(*codec, {"", true}, config, notes);
+  if (format.textures && settings_.textures != TextureInput::kNone &&
+      config.chroma == Chroma::k420) {
+    std::string reason = "textures are those of Windows";
+#if defined(_WIN32)
+    if (const auto frames = D3d11Frames::make(*codec, format, settings_.textures, reason))
+      reason = open_any(*codec, {"", frames}, config, notes);
+#endif
     if (reason.empty()) return;
     add_reason(reason);
     notes.push_back(
@@ -143,7 +149,7 @@ void AvcodecEncoder::open(const EncoderFormat& format, const StreamConfig& confi
     }
   }
   for (const std::string& node : nodes) {
-    const std::string reason = open_any(*codec, {node, false}, config, notes);
+    const std::string reason = open_any(*codec, {node}, config, notes);
     if (reason.empty()) return;
     add_reason(reason);
   }
@@ -185,14 +191,14 @@ std::string AvcodecEncoder::try_open(const AVCodec& codec, const OpenAttempt& at
     }
 #if defined(_WIN32)
     if (source.textures) {
-      textures_.emplace(format_, log);
-      context_->pix_fmt = AV_PIX_FMT_D3D11;
+      textures_ = source.textures;
+      context_->pix_fmt = D3d11Frames::pixels_of(settings_.textures);
       context_->hw_frames_ctx = textures_->reference();
-      colour_.matrix = kTextureMatrix;
-      context_->colorspace = static_cast<AVColorSpace>(kTextureMatrix);
+      if (settings_.textures == TextureInput::kBgra) {
+        colour_.matrix = kTextureMatrix;
+        context_->colorspace = static_cast<AVColorSpace>(kTextureMatrix);
+      }
     }
-#else
-    if (source.textures) throw Error(ErrorKind::kEncoder, "textures are those of Windows");
 #endif
 #if KVM_HAS_VIDEO_HINT
     const AVClass* private_class = codec.priv_class;
@@ -220,9 +226,7 @@ void AvcodecEncoder::close() {
     context_.reset();
   }
   surfaces_.reset();
-#if defined(_WIN32)
   textures_.reset();
-#endif
   colour_ = {};
   frame_ = {};
   packet_.reset();
@@ -274,7 +278,7 @@ EncodeResult AvcodecEncoder::encode_texture(const GpuPicture& picture, const Enc
   if (!textures_) return Failed{"the encoder was not opened for textures"};
   const ff::LogCapture log;
   try {
-    return submit(*textures_->copy(picture, log), hints, log);
+    return submit(*textures_->frame_of(picture, log), hints, log);
   } catch (const Error& error) {
     return Failed{std::string(settings_.name) + ": " + error.what()};
   }
@@ -318,6 +322,10 @@ EncodeResult AvcodecEncoder::make_access_unit() {
   if (pending_.empty()) {
     av_packet_unref(packet_.get());
     return Failed{std::string(settings_.name) + ": more access units than pictures"};
+  }
+  if (bytes.empty()) {  // QuickSync's picture that was lost: FFmpeg 5.1 does not look at its status
+    av_packet_unref(packet_.get());
+    return Failed{std::string(settings_.name) + ": an access unit without content"};
   }
   const Pending picture = pending_.front();
   pending_.pop_front();

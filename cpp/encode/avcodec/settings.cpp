@@ -134,7 +134,7 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
      .wide_search = kX264Search},
     {.name = "h264_nvenc",
      .input = InputMemory::kBorrowed,
-     .textures = true,
+     .textures = TextureInput::kBgra,
      .formats_420 = kNv12,
      .formats_444 = kI444,
      .rate_update = UpdateResult::kKeyframe,
@@ -151,6 +151,7 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
      .attempts = kVaapiAttempts,
      .unused = kPresetTuneUnused},
     {.name = "h264_qsv",
+     .textures = TextureInput::kQsv,
      .formats_420 = kNv12,
      .gop_limit = kGop16,
      .rate_update = UpdateResult::kKeyframe,
@@ -161,6 +162,7 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
      .preset_values = kQsvPresets,
      .unused = kTuneUnused},
     {.name = "h264_amf",
+     .textures = TextureInput::kNv12,
      .formats_420 = kNv12,
      .options = kAmfOptions,
      .attempts = kAmfAttempts,
@@ -168,6 +170,7 @@ constexpr std::array<EncoderSettings, 7> kEncoders{{
      .preset_values = kAmfPresets,
      .unused = kTuneUnused},
     {.name = "h264_mf",
+     .textures = TextureInput::kNv12,
      .formats_420 = kNv12,
      .options = kMfOptions,
      .attempts = kMfAttempts,
@@ -240,6 +243,20 @@ const EncoderSettings* find_encoder_settings(std::string_view name) {
     if (settings.name == name) return &settings;
   }
   return nullptr;
+}
+
+bool takes_pixels(const AVCodec& codec, AVPixelFormat pixels) {
+#if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(61, 13, 100)
+  const void* list = nullptr;
+  if (avcodec_get_supported_config(nullptr, &codec, AV_CODEC_CONFIG_PIX_FORMAT, 0, &list, nullptr) <
+      0)
+    return false;
+  const auto* each = static_cast<const AVPixelFormat*>(list);
+#else
+  const AVPixelFormat* each = codec.pix_fmts;
+#endif
+  while (each != nullptr && *each != AV_PIX_FMT_NONE && *each != pixels) ++each;
+  return each != nullptr && *each == pixels;
 }
 
 UpdateResult live_rate_cost(const EncoderSettings& settings) {

@@ -42,11 +42,19 @@ enum class InputMemory {
   kVaapi,     // uploaded to a VA surface
 };
 
+// Which of a GPU's textures an encoder takes.
+enum class TextureInput {
+  kNone,
+  kBgra,  // D3D11; it converts them itself
+  kNv12,  // D3D11
+  kQsv,   // D3D11, NV12, as surfaces of a QuickSync session on the same device
+};
+
 struct EncoderSettings {
   std::string_view name;  // libavcodec's
   bool hardware = true;
   InputMemory input = InputMemory::kCopied;
-  bool textures = false;  // takes D3D11 textures, BGRA, and converts them itself
+  TextureInput textures = TextureInput::kNone;
   std::span<const PixelFormat> formats_420 = {};
   std::span<const PixelFormat> formats_444 = {};
   int gop_limit = INT_MAX;  // pictures; several drivers keep the GOP in 16 bits
@@ -66,6 +74,8 @@ struct EncoderSettings {
 // What BGRA becomes where an encoder's own hardware converts it.
 inline constexpr int kTextureMatrix = 6;  // BT.601, of ISO/IEC 23091-2
 
+// Whether the linked libavcodec gives that encoder such pictures.
+[[nodiscard]] bool takes_pixels(const AVCodec& codec, AVPixelFormat pixels);
 // What another bitrate costs with the linked libavcodec.
 [[nodiscard]] UpdateResult live_rate_cost(const EncoderSettings& settings);
 // Whether an encoder opened like this heeds crf.

@@ -13,6 +13,7 @@
 #include "capture/dxgi/texture_ring.hpp"
 #include "fake_sharing.hpp"
 #include "model_desktop.hpp"
+#include "nv12_support.hpp"
 
 namespace kvm::test {
 
@@ -70,6 +71,11 @@ class Desk {
       }
     }
     return part;
+  }
+
+  // The same as the CPU converts it: rows of luma, then of chroma.
+  [[nodiscard]] std::vector<std::uint8_t> expected_nv12(int coded_width, int coded_height) const {
+    return to_nv12(expected(coded_width, coded_height), coded_width, coded_height);
   }
 
   Rect at;

@@ -5,11 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "../texture_support.hpp"
-#include "base/error.hpp"
-#include "encode/avcodec/avcodec_encoder.hpp"
-#include "encode/h264_sps.hpp"
 #include "fake_nvenc.hpp"
+#include "memory_support.hpp"
+#include "texture_encoding.hpp"
 
 namespace kvm {
 namespace {
@@ -18,61 +16,18 @@ using namespace test;
 
 FakeNvenc& driver() {
   // As FFmpeg finds it: beside the program.
-  static const HMODULE library = LoadLibraryW(L"nvEncodeAPI64.dll");
-  REQUIRE(library != nullptr);
-  const auto get = reinterpret_cast<GetFakeNvenc>(
-      reinterpret_cast<void*>(GetProcAddress(library, "fake_nvenc")));
-  REQUIRE((get != nullptr));
-  return *get();
+  static FakeNvenc& control = driver_of<FakeNvenc>(L"nvEncodeAPI64.dll", "fake_nvenc");
+  return control;
 }
 
-// An encoder that was opened for a ring's textures.
-struct Encoding {
-  Encoding() {
-    REQUIRE(ring);
-    driver().fails = driver().refuses_textures = false;
-    format.width = (desk.at.width + 1) & ~1;
-    format.height = (desk.at.height + 1) & ~1;
-    format.bgra_width = desk.at.width;
-    format.bgra_height = desk.at.height;
-    format.textures = ring->textures();
-  }
-  void open() {
-    encoder->open(format, {}, notes);
-    REQUIRE(encoder->takes_textures());
-  }
-  EncodeResult encode(const Frame& frame, bool keyframe = false) {
-    EncodeHints hints;
-    hints.keyframe = keyframe;
-    hints.pts_us = ++pts;
-    return encoder->encode_texture(*frame.on_gpu(), hints);
-  }
+struct Encoding : TextureEncoding {
+  Encoding() : TextureEncoding("h264_nvenc") { driver().fails = driver().refuses_textures = false; }
   [[nodiscard]] bool driver_saw_it() const {
     const FakeNvenc& nvenc = driver();
     return std::vector<std::uint32_t>(nvenc.seen, nvenc.seen + nvenc.seen_size) ==
            desk.expected(format.width, format.height);
   }
-  Desk desk{{24, 10, 141, 83}};
-  std::unique_ptr<dxgi::TextureRing> ring = desk.ring();
-  EncoderFormat format;
-  std::unique_ptr<Encoder> encoder = make_avcodec_encoder("h264_nvenc");
-  std::vector<std::string> notes;
-  std::int64_t pts = 0;
 };
-
-std::string failure(const EncodeResult& result) {
-  const auto* failed = std::get_if<Failed>(&result);
-  return failed == nullptr ? "" : failed->reason;
-}
-
-std::optional<SpsInfo> sps_of(const AccessUnit& unit) {
-  std::optional<SpsInfo> sps;
-  for_each_nal(unit.data, [&](const NalUnit& nal) {
-    if (nal.type() == kNalSps) sps = parse_sps(nal.bytes);
-    return true;
-  });
-  return sps;
-}
 
 }  // namespace
 
