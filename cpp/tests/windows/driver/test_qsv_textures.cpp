@@ -7,7 +7,7 @@
 
 #include "../wine_gpu.hpp"
 #include "base/windows.hpp"
-#include "encode/avcodec/d3d11_frames.hpp"
+#include "encode/avcodec/ffmpeg.hpp"
 #include "fake_mfx.hpp"
 #include "memory_support.hpp"
 #include "texture_encoding.hpp"
@@ -117,17 +117,6 @@ TEST_SUITE("intel" * doctest::skip()) {
     CHECK(
         failure(run.encode(*frame)).find("AcquireSync answers " + hex(DXGI_ERROR_DEVICE_REMOVED)) !=
         std::string::npos);
-  }
-
-  // And no encoder is opened for memory, as in test_amf_textures: that takes Wine long.
-  TEST_CASE("a driver that does not take the device is the reason for memory") {
-    Encoding run;
-    driver().refuses_device = true;
-    std::string why;
-    CHECK(D3d11Frames::make(*avcodec_find_encoder_by_name("h264_qsv"), run.format,
-                            TextureInput::kQsv, why) == nullptr);
-    CHECK(why.find("QuickSync on the D3D11 device: ") == 0);
-    CHECK(why.find("-17") != std::string::npos);
   }
 }
 
