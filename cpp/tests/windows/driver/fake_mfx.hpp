@@ -11,7 +11,6 @@ struct FakeMfx {
   bool refuses_low_power = false;
   bool refuses_quality = false;  // QVBR
   bool refuses_all = false;      // any parameters
-  bool refuses_device = false;   // D3D11's
   int busy = 0;                  // so often, before it takes a picture
   int in_execution = 0;          // so often, before a picture is done
   int fails_to_encode = 0;       // the status to fail with

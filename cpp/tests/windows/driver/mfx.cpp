@@ -226,7 +226,6 @@ EXPORT mfxStatus MFXJoinSession(Session* parent, Session* child) {
 }
 
 EXPORT mfxStatus MFXVideoCORE_SetHandle(Session* session, mfxHandleType type, mfxHDL handle) {
-  if (control.refuses_device) return MFX_ERR_DEVICE_FAILED;
   const mfxStatus status = session->video.set_device(session->impl, type, handle);
   return status == MFX_ERR_NONE ? status : wrong("a device", status);
 }

@@ -118,18 +118,6 @@ TEST_SUITE("intel" * doctest::skip()) {
         failure(run.encode(*frame)).find("AcquireSync answers " + hex(DXGI_ERROR_DEVICE_REMOVED)) !=
         std::string::npos);
   }
-
-  TEST_CASE("a driver that does not take the device gets memory, with a note that says why") {
-    Encoding run;
-    driver().refuses_device = true;
-    run.encoder->open(run.format, {}, run.notes);
-    CHECK(!run.encoder->takes_textures());
-    CHECK(!driver().textures);
-    REQUIRE(!run.notes.empty());
-    MESSAGE(run.notes[0]);
-    CHECK(run.notes[0].find("h264_qsv: pictures take the way through memory") == 0);
-    CHECK(run.notes[0].find("QuickSync on the D3D11 device") != std::string::npos);
-  }
 }
 
 }  // namespace kvm
