@@ -22,8 +22,8 @@ pytestmark = pytest.mark.native
 _STREAMS = (
     ("420", "ultrafast", "avc1.42c01f", 500),
     ("444", "ultrafast", "avc1.f4001f", 500),
-    ("420", "superfast", "avc1.4d401f", 200),
-    ("444", "superfast", "avc1.f4001f", 200),
+    ("420", "superfast", "avc1.4d401f", 100),
+    ("444", "superfast", "avc1.f4001f", 100),
 )
 _TAKEN: dict[tuple[str, str, str, int], list[tuple[bool, bytes]]] = {}
 
