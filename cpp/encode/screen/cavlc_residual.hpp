@@ -10,10 +10,6 @@
 
 namespace kvm::screen {
 
-// The levels of Baseline reach this far at the finest quantisers that the encoder uses (9.2.2.1: no
-// level_prefix above 15).
-inline constexpr int kLargestLevel = 2000;
-
 enum class BlockKind {
   kWhole,     // 16 levels
   kAc,        // 15: the scan's first is coded elsewhere

@@ -15,7 +15,6 @@
 #include <cstring>
 
 #include "encode/screen/apart-inl.hpp"
-#include "encode/screen/cavlc_residual.hpp"
 #include "encode/screen/intra4_edge.hpp"
 #include "encode/screen/scales.hpp"
 #include "hwy/highway.h"

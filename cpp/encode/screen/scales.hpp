@@ -8,6 +8,10 @@
 
 namespace kvm::screen {
 
+// The levels of Baseline reach this far at the finest quantisers that the encoder uses (9.2.2.1: no
+// level_prefix above 15).
+inline constexpr int kLargestLevel = 2000;
+
 // Rows for quantiser % 6; columns for positions with both coordinates even, both odd, and mixed.
 inline constexpr std::array<std::array<int, 3>, 6> kForwardClasses{{{13107, 5243, 8066},
                                                                     {11916, 4660, 7490},

@@ -11,7 +11,6 @@
 
 #include <utility>
 
-#include "encode/screen/cavlc_residual.hpp"
 #include "encode/screen/scales.hpp"
 #include "hwy/highway.h"
 

@@ -3,7 +3,6 @@
 #include <array>
 #include <cstdlib>
 
-#include "encode/screen/cavlc_residual.hpp"
 #include "encode/screen/scales.hpp"
 #include "encode/screen/transform.hpp"
 
