@@ -1,6 +1,5 @@
 // What a macroblock says before its levels, in CABAC (ITU-T H.264, 9.3.2.5 and 9.3.3.1).
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 
 #include "encode/screen/cabac_writer.hpp"
@@ -121,15 +120,7 @@ void CabacWriter::write_difference(Run& out, std::size_t first, int sum, int dif
   if (size == 0) return;
   for (std::uint32_t i = 1; i < kPrefix && i <= size; ++i)
     out.encode(context(first + std::min(2 + i, 6U)), size > i);
-  if (size >= kPrefix) {
-    // Exp-Golomb of order 3.
-    constexpr int kOrder = 3;
-    const std::uint32_t value = size - kPrefix + (1U << kOrder);
-    const int length = std::bit_width(value) - 1;
-    out.bypass((1U << (length - kOrder)) - 1, length - kOrder);
-    out.bypass(0, 1);
-    out.bypass(value & ((1U << length) - 1), length);
-  }
+  if (size >= kPrefix) out.exp_golomb(size - kPrefix, 3);
   out.bypass(difference < 0 ? 1 : 0, 1);
 }
 

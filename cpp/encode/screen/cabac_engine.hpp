@@ -92,6 +92,14 @@ class CabacEngine {
       queued_ += count;
       if (queued_ >= kWord) write_word();
     }
+    // Exp-Golomb of that order: how suffixes are written (9.3.2.3).
+    void exp_golomb(std::uint32_t value, int order) noexcept {
+      value += 1U << order;
+      const int length = std::bit_width(value) - 1;
+      bypass((1U << (length - order)) - 1, length - order);
+      bypass(0, 1);
+      bypass(value & ((1U << length) - 1), length);
+    }
     void terminate(bool bin) noexcept {  // 9.3.4.5, without the flush
       range_ -= 2;
       if (bin) {

@@ -50,14 +50,6 @@ constexpr auto kPlaces = [] {
   return all;
 }();
 
-// coeff_abs_level_minus1 beyond its prefix: Exp-Golomb of order 0 (9.3.2.3).
-void write_suffix(CabacEngine::Run& out, std::uint32_t value) noexcept {
-  const int length = std::bit_width(value + 1) - 1;
-  out.bypass((1U << length) - 1, length);
-  out.bypass(0, 1);
-  out.bypass((value + 1) & ((1U << length) - 1), length);
-}
-
 }  // namespace
 
 void start_contexts(CabacContexts& contexts, bool intra, int quantiser) noexcept {
@@ -117,7 +109,7 @@ void write_residual(CabacEngine& engine, CabacContexts& contexts, const BlockLev
       if (more < kPrefix) {
         out.encode(context, false);
       } else {
-        write_suffix(out, more - kPrefix);
+        out.exp_golomb(more - kPrefix, 0);
       }
       ++greater;
     }
